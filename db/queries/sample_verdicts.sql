@@ -1,0 +1,18 @@
+-- The verdicts on a sample's instruction, then those on the sample itself, each with its neighbour's text.
+SELECT 1 AS part, v.position, v.rule, v.passed, v.score, v.threshold, v.detail,
+       CASE WHEN v.neighbour_seed_id IS NOT NULL THEN 'seed ' || v.neighbour_seed_id
+            WHEN v.neighbour_candidate_id IS NOT NULL THEN 'candidate ' || v.neighbour_candidate_id END AS neighbour,
+       coalesce(seed.instruction, other.instruction) AS neighbour_text
+FROM samples s
+JOIN candidate_verdicts v ON v.candidate_id = s.candidate_id
+LEFT JOIN current_seeds seed ON seed.id = v.neighbour_seed_id
+LEFT JOIN candidates other ON other.id = v.neighbour_candidate_id
+WHERE s.id = :sample_id
+UNION ALL
+SELECT 2, v.position, v.rule, v.passed, v.score, v.threshold, v.detail,
+       CASE WHEN v.neighbour_sample_id IS NOT NULL THEN 'sample ' || v.neighbour_sample_id END,
+       near.input || char(10) || near.output
+FROM sample_verdicts v
+LEFT JOIN current_samples near ON near.id = v.neighbour_sample_id
+WHERE v.sample_id = :sample_id
+ORDER BY part, position;

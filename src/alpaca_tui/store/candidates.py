@@ -1,0 +1,104 @@
+"""Candidate instructions: verdicts, the queues of the later stages, the machine half of the pool."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlite_utils import Database
+
+from alpaca_tui.core.records import PoolEntry, Verdict
+from alpaca_tui.store.database import now
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateRow:
+    """A candidate waiting for its next stage."""
+
+    id: int
+    instruction: str
+    is_classification: bool | None
+
+
+def add(
+    db: Database, completion_id: int, position: int, instruction: str, verdicts: Sequence[Verdict]
+) -> tuple[int, bool]:
+    """Store a candidate with every rule's verdict; return (its id, whether it was kept)."""
+    failed = next((v.rule for v in verdicts if not v.passed), None)
+    row = db["candidates"].insert(
+        {
+            "completion_id": completion_id,
+            "position": position,
+            "instruction": instruction,
+            "stage": "rejected" if failed else "classification",
+            "rejected_by": failed,
+            "created_at": now(),
+        }
+    )
+    candidate_id = int(row.last_pk)
+    db["candidate_verdicts"].insert_all(
+        {
+            "candidate_id": candidate_id,
+            "rule": verdict.rule,
+            "position": i,
+            "passed": int(verdict.passed),
+            "score": verdict.score,
+            "threshold": verdict.threshold,
+            "neighbour_seed_id": _neighbour(verdict, "seed"),
+            "neighbour_candidate_id": _neighbour(verdict, "candidate"),
+            "detail": verdict.detail,
+        }
+        for i, verdict in enumerate(verdicts)
+    )
+    return candidate_id, failed is None
+
+
+def _neighbour(verdict: Verdict, kind: str) -> int | None:
+    return verdict.neighbour.id if verdict.neighbour and verdict.neighbour.kind == kind else None
+
+
+def waiting(db: Database, stage: str, limit: int) -> list[CandidateRow]:
+    """The oldest candidates in the queue of ``stage`` ('classification' or 'instance')."""
+    rows = db["candidates"].rows_where("stage = ?", [stage], order_by="id", limit=limit)
+    return [
+        CandidateRow(r["id"], r["instruction"], _optional_bool(r["is_classification"])) for r in rows
+    ]
+
+
+def _optional_bool(value: int | None) -> bool | None:
+    return None if value is None else bool(value)
+
+
+def set_classification(db: Database, candidate_id: int, is_classification: bool, margin: float | None) -> None:
+    """Settle whether the candidate is a classification task and queue it for its instances."""
+    db.execute(
+        "UPDATE candidates SET is_classification = ?, classification_margin = ?, stage = 'instance' "
+        "WHERE id = ? AND stage = 'classification'",
+        [int(is_classification), margin, candidate_id],
+    )
+
+
+def finish(db: Database, candidate_id: int) -> None:
+    """The candidate has been through every stage."""
+    db.execute("UPDATE candidates SET stage = 'done' WHERE id = ? AND stage = 'instance'", [candidate_id])
+
+
+def pool(db: Database) -> list[PoolEntry]:
+    """Machine-made instructions that may be drawn as demonstrations.
+
+    Kept by the filter, and not thrown out by a person: an instruction all of whose reviewed samples were
+    rejected is no model for others.
+    """
+    rows = db.query(
+        "SELECT c.id, c.instruction FROM candidates c WHERE c.stage <> 'rejected' AND ("
+        " NOT EXISTS (SELECT 1 FROM samples s WHERE s.candidate_id = c.id AND s.state = 'rejected')"
+        " OR EXISTS (SELECT 1 FROM samples s WHERE s.candidate_id = c.id AND s.state IN ('pending', 'accepted'))"
+        ") ORDER BY c.id"
+    )
+    return [PoolEntry("candidate", row["id"], row["instruction"]) for row in rows]
+
+
+def kept(db: Database) -> list[PoolEntry]:
+    """Every instruction that passed the filter, in order of arrival: what a new one is compared with."""
+    rows = db.query("SELECT id, instruction FROM candidates WHERE stage <> 'rejected' ORDER BY id")
+    return [PoolEntry("candidate", row["id"], row["instruction"]) for row in rows]

@@ -1,0 +1,98 @@
+"""Model calls: one row each, with everything needed to repeat it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlite_utils import Database
+
+from alpaca_tui.core.records import Completion, PoolEntry, Request, Stage
+from alpaca_tui.store.database import now
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A model call about to be made: the request, and how its prompt came about."""
+
+    job_id: int
+    stage: Stage
+    template: str
+    pack_hash: str
+    model: str
+    variables: Mapping[str, Any]
+    request: Request
+    candidate_id: int | None = None
+    demonstrations: tuple[PoolEntry, ...] = ()
+
+
+def ensure_pack(db: Database, hash: str, name: str, files: Mapping[str, str]) -> None:
+    """Keep the text of a prompt pack once, under its hash."""
+    db["packs"].insert({"hash": hash, "name": name, "files": json.dumps(dict(files))}, ignore=True)
+
+
+def pack_files(db: Database, completion_id: int) -> tuple[str, dict[str, Any], dict[str, str]]:
+    """What a call's prompt is rendered from: (template, variables, files of the pack)."""
+    row = next(
+        db.query(
+            "SELECT c.template, c.variables, p.files FROM completions c JOIN packs p ON p.hash = c.pack_hash "
+            "WHERE c.id = ?",
+            [completion_id],
+        )
+    )
+    return row["template"], json.loads(row["variables"]), json.loads(row["files"])
+
+
+def record(db: Database, call: Call, completion: Completion, problem: str | None) -> int:
+    """Store one model call and its demonstrations; return its id. Belongs inside the caller's transaction."""
+    row = db["completions"].insert(
+        {
+            "job_id": call.job_id,
+            "stage": call.stage,
+            "template": call.template,
+            "candidate_id": call.candidate_id,
+            "pack_hash": call.pack_hash,
+            "variables": json.dumps(dict(call.variables), ensure_ascii=False),
+            "prompt_hash": hashlib.sha256(call.request.prompt.encode("utf-8", "surrogatepass")).hexdigest(),
+            "model": call.model,
+            "params": json.dumps(asdict(call.request.params)),
+            "seed": call.request.seed,
+            "text": completion.text,
+            "finish_reason": completion.finish_reason,
+            "prompt_tokens": completion.prompt_tokens,
+            "completion_tokens": completion.completion_tokens,
+            "seconds": completion.seconds,
+            "problem": problem,
+            "created_at": now(),
+        }
+    )
+    completion_id = int(row.last_pk)
+    db["demonstrations"].insert_all(_demonstration_rows(completion_id, call.demonstrations))
+    return completion_id
+
+
+def _demonstration_rows(completion_id: int, demonstrations: Sequence[PoolEntry]) -> list[dict[str, Any]]:
+    return [
+        {
+            "completion_id": completion_id,
+            "position": position,
+            "seed_id": entry.id if entry.kind == "seed" else None,
+            "candidate_id": entry.id if entry.kind == "candidate" else None,
+        }
+        for position, entry in enumerate(demonstrations)
+    ]
+
+
+def totals(db: Database, job_id: int) -> dict[str, int]:
+    """Completions and generated tokens of one job, and how many of them asked for new instructions."""
+    row = next(
+        db.query(
+            "SELECT count(*) completions, coalesce(sum(completion_tokens), 0) tokens, "
+            "coalesce(sum(stage = 'instruction'), 0) instruction_calls FROM completions WHERE job_id = ?",
+            [job_id],
+        )
+    )
+    return dict(row)
