@@ -1,0 +1,34 @@
+"""Making text from anywhere safe to keep: one place that decides which characters are text."""
+
+from __future__ import annotations
+
+import re
+
+# C0 without tab and newline, DEL, C1, and surrogates: none of them is text, some drive a terminal, and a lone
+# surrogate cannot be encoded as UTF-8.
+_INERT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def clean_text(text: str) -> str:
+    """The text without control characters and lone surrogates; newline and tab stay, CR and CRLF become LF.
+
+    Idempotent, and the result can always be encoded as UTF-8.
+    """
+    return _INERT.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def one_line(text: str) -> str:
+    """The cleaned text on a single line: every run of white space becomes one blank, none at either end."""
+    return " ".join(clean_text(text).split())
+
+
+def capitalise_first(text: str) -> str:
+    """The text with its first letter in upper case and the rest untouched ("translate into French" keeps French).
+
+    A first word that carries capitals of its own ("iPhone", "eBay") stays as it is, and so does a letter whose
+    upper case is more than one character.
+    """
+    first_word = text.split(maxsplit=1)[0] if text.strip() else ""
+    if any(letter.isupper() for letter in first_word) or len(text[:1].upper()) != 1:
+        return text
+    return text[:1].upper() + text[1:]
