@@ -60,9 +60,7 @@ def _neighbour(verdict: Verdict, kind: str) -> int | None:
 def waiting(db: Database, stage: str, limit: int) -> list[CandidateRow]:
     """The oldest candidates in the queue of ``stage`` ('classification' or 'instance')."""
     rows = db["candidates"].rows_where("stage = ?", [stage], order_by="id", limit=limit)
-    return [
-        CandidateRow(r["id"], r["instruction"], _optional_bool(r["is_classification"])) for r in rows
-    ]
+    return [CandidateRow(r["id"], r["instruction"], _optional_bool(r["is_classification"])) for r in rows]
 
 
 def _optional_bool(value: int | None) -> bool | None:

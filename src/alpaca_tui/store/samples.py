@@ -123,9 +123,7 @@ def page(
     if state is not None:
         where += " AND state = :state"
     order = "id DESC" if newest_first else "id"
-    rows = db["current_samples"].rows_where(
-        where, {"after": after, "state": state}, order_by=order, limit=limit
-    )
+    rows = db["current_samples"].rows_where(where, {"after": after, "state": state}, order_by=order, limit=limit)
     return [_row(r) for r in rows]
 
 
@@ -156,7 +154,13 @@ def verdicts(db: Database, sample_id: int) -> list[VerdictRow]:
     """Every verdict on the sample and on its instruction, in the rules' order."""
     return [
         VerdictRow(
-            r["rule"], bool(r["passed"]), r["score"], r["threshold"], r["detail"], r["neighbour"], r["neighbour_text"]
+            r["rule"],
+            bool(r["passed"]),
+            r["score"],
+            r["threshold"],
+            r["detail"],
+            r["neighbour"],
+            r["neighbour_text"],
         )
         for r in db.query(resources.query("sample_verdicts"), {"sample_id": sample_id})
     ]
@@ -174,7 +178,5 @@ def origin(db: Database, sample_id: int) -> SampleOrigin | None:
 
 def known_texts(db: Database) -> list[tuple[int, str, str, str]]:
     """(id, instruction, input, output) of every sample that passed the rules, oldest first."""
-    rows = db.query(
-        "SELECT id, instruction, input, output FROM current_samples WHERE state <> 'filtered' ORDER BY id"
-    )
+    rows = db.query("SELECT id, instruction, input, output FROM current_samples WHERE state <> 'filtered' ORDER BY id")
     return [(r["id"], r["instruction"], r["input"], r["output"]) for r in rows]

@@ -59,9 +59,7 @@ def all_seeds(db: Database, *, enabled_only: bool = False) -> list[SeedRow]:
 
 def _row(row: dict) -> SeedRow:
     instances = tuple(Instance(i["input"], i["output"]) for i in json.loads(row["instances"]))
-    task = SeedTask(
-        row["task_id"], row["name"], row["instruction"], instances, bool(row["is_classification"])
-    )
+    task = SeedTask(row["task_id"], row["name"], row["instruction"], instances, bool(row["is_classification"]))
     return SeedRow(row["id"], bool(row["enabled"]), row["revision"], task)
 
 

@@ -1,0 +1,157 @@
+"""The decision journal: accept, reject, edit, rescue; undo and redo without limit, across restarts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlite_utils import Database
+
+from alpaca_tui.core.errors import UsageError
+from alpaca_tui.store import samples
+from alpaca_tui.store.database import now, write
+
+_TARGET = {"accept": "accepted", "reject": "rejected", "rescue": "pending"}
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One line of the journal."""
+
+    id: int
+    batch: int
+    sample_id: int
+    action: str
+    from_state: str
+    to_state: str
+    reason: str | None
+
+
+def decide(db: Database, action: str, sample_ids: Sequence[int], reason: str | None = None) -> list[Decision]:
+    """Accept, reject or rescue the samples in one transaction; those already there are left alone.
+
+    Raises UsageError on an unknown sample, and on accepting or rejecting one that the filter threw out (rescue it
+    first); then nothing is changed.
+    """
+    to_state = _TARGET[action]
+    made: list[Decision] = []
+    with write(db):
+        for sample_id in sample_ids:
+            row = _existing(db, sample_id)
+            if action == "rescue" and row.state != "filtered":
+                raise UsageError(f"sample {sample_id} is {row.state}, not filtered: there is nothing to rescue")
+            if action != "rescue" and row.state == "filtered":
+                raise UsageError(
+                    f"sample {sample_id} was filtered out by the rule {row.rejected_by}; rescue it before judging it"
+                )
+            if row.state == to_state:
+                continue
+            batch = made[0].batch if made else None
+            made.append(_journal(db, batch, row, action, to_state, row.revision, reason))
+    return made
+
+
+def edit(db: Database, sample_id: int, instruction: str, input: str, output: str) -> Decision | None:
+    """Add a revision with a person's text (the original stays); None where nothing differs."""
+    with write(db):
+        row = _existing(db, sample_id)
+        if (row.instruction, row.input, row.output) == (instruction, input, output):
+            return None
+        newest = db.execute("SELECT max(revision) FROM sample_revisions WHERE sample_id = ?", [sample_id]).fetchone()[0]
+        samples.insert_revision(db, sample_id, newest + 1, "person", instruction, input, output)
+        return _journal(db, None, row, "edit", row.state, newest + 1, None)
+
+
+def _existing(db: Database, sample_id: int) -> samples.SampleRow:
+    row = samples.get(db, sample_id)
+    if row is None:
+        raise UsageError(f"there is no sample {sample_id}; list them with: alpaca-tui review list")
+    return row
+
+
+def _journal(
+    db: Database,
+    batch: int | None,
+    row: samples.SampleRow,
+    action: str,
+    to_state: str,
+    to_revision: int,
+    reason: str | None,
+) -> Decision:
+    # A new decision takes the place of whatever had been undone: that can no longer be redone.
+    db.execute("UPDATE decisions SET superseded = 1 WHERE undone_at IS NOT NULL AND superseded = 0")
+    decision_id = int(
+        db["decisions"]
+        .insert(
+            {
+                "batch": batch or 0,
+                "sample_id": row.id,
+                "action": action,
+                "from_state": row.state,
+                "to_state": to_state,
+                "from_revision": row.revision,
+                "to_revision": to_revision,
+                "reason": reason,
+                "decided_at": now(),
+            }
+        )
+        .last_pk
+    )
+    if batch is None:
+        batch = decision_id
+        db.execute("UPDATE decisions SET batch = ? WHERE id = ?", [batch, decision_id])
+    _restore(db, row.id, to_state, to_revision)
+    return Decision(decision_id, batch, row.id, action, row.state, to_state, reason)
+
+
+def _restore(db: Database, sample_id: int, state: str, revision: int) -> None:
+    db.execute("UPDATE samples SET state = ?, revision = ? WHERE id = ?", [state, revision, sample_id])
+
+
+def undo(db: Database) -> list[Decision]:
+    """Take back the latest decision (with its whole batch); empty where there is none left."""
+    with write(db):
+        batch = db.execute("SELECT max(batch) FROM decisions WHERE undone_at IS NULL").fetchone()[0]
+        rows = _batch(db, batch)
+        for row in reversed(rows):
+            _restore(db, row["sample_id"], row["from_state"], row["from_revision"])
+        db.execute("UPDATE decisions SET undone_at = ? WHERE batch = ?", [now(), batch])
+    return [_decision(row) for row in rows]
+
+
+def redo(db: Database) -> list[Decision]:
+    """Make again the decision (with its batch) that was undone last; empty where there is none."""
+    with write(db):
+        # Undo goes backwards through the journal, so the next to redo is the oldest undone one.
+        batch = db.execute(
+            "SELECT min(batch) FROM decisions WHERE undone_at IS NOT NULL AND superseded = 0"
+        ).fetchone()[0]
+        rows = _batch(db, batch)
+        for row in rows:
+            _restore(db, row["sample_id"], row["to_state"], row["to_revision"])
+        db.execute("UPDATE decisions SET undone_at = NULL WHERE batch = ?", [batch])
+    return [_decision(row) for row in rows]
+
+
+def _batch(db: Database, batch: int | None) -> list[dict]:
+    return list(db["decisions"].rows_where("batch = ?", [batch], order_by="id"))
+
+
+def _decision(row: dict) -> Decision:
+    return Decision(
+        row["id"],
+        row["batch"],
+        row["sample_id"],
+        row["action"],
+        row["from_state"],
+        row["to_state"],
+        row["reason"],
+    )
+
+
+def pace(db: Database, window_s: float = 600.0) -> float:
+    """Decisions an hour over the last ``window_s`` seconds."""
+    made = db.execute(
+        "SELECT count(*) FROM decisions WHERE undone_at IS NULL AND decided_at > ?", [now() - window_s]
+    ).fetchone()[0]
+    return float(made) * 3600.0 / window_s
