@@ -144,6 +144,12 @@ def _row(r: dict) -> SampleRow:
     )
 
 
+def ids(db: Database, state: str | None) -> list[int]:
+    """The ids of all samples of one state (or of all), oldest first."""
+    where, args = ("state = ?", [state]) if state else (None, [])
+    return [r["id"] for r in db["samples"].rows_where(where, args, select="id", order_by="id")]
+
+
 def counts(db: Database) -> dict[str, int]:
     """How many samples are in each state."""
     found = {r["state"]: r["n"] for r in db.query("SELECT state, count(*) n FROM samples GROUP BY state")}

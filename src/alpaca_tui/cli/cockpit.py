@@ -1,0 +1,16 @@
+"""Opens the cockpit on the project, creating it where it is new."""
+
+from __future__ import annotations
+
+import typer
+
+from alpaca_tui.cli import common
+
+
+def open(ctx: typer.Context, *, ascii: bool, slow: bool, readonly: bool, mouse: bool) -> int:
+    """Run the cockpit; return its exit code."""
+    from alpaca_tui.ui.app import UiOptions, run
+
+    project = common.project_dir(ctx)
+    common.open_db(ctx, create=not readonly).close()
+    return run(project, options=UiOptions(ascii=ascii, slow=slow, readonly=readonly, no_mouse=not mouse))

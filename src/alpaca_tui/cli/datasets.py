@@ -1,0 +1,83 @@
+"""``dataset``: freeze, list, export."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from alpaca_tui.cli import common
+from alpaca_tui.core.errors import AlpacaError
+
+app = typer.Typer(no_args_is_help=True)
+
+
+class Format(StrEnum):
+    """The shapes that a data set can be exported in."""
+
+    alpaca = "alpaca"
+    jsonl = "jsonl"
+
+
+@app.command()
+def freeze(
+    ctx: typer.Context,
+    name: str,
+    held_out: Annotated[float, typer.Option(help="The share of instructions held out for evaluation.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="Draws the split.")] = 0,
+) -> None:
+    """Fix all accepted samples as a data set that never changes."""
+    from alpaca_tui.store import datasets
+
+    row = datasets.freeze(common.open_db(ctx), name, held_out=held_out, seed=seed)
+    value = {"name": row.name, "content_hash": row.content_hash, **row.card}
+    common.emit(
+        ctx,
+        value,
+        f"data set {row.name}: {row.card['train']} for training, {row.card['held_out']} held out, "
+        f"sha256 {row.content_hash[:16]}…",
+    )
+
+
+@app.command("list")
+def list_datasets(ctx: typer.Context) -> None:
+    """Every frozen data set."""
+    from alpaca_tui.store import datasets
+
+    rows = datasets.all_datasets(common.open_db(ctx))
+    value = {"datasets": [{"name": r.name, "content_hash": r.content_hash, **r.card} for r in rows]}
+    text = "\n".join(
+        f"{r.name:<20} {r.card['train']:>6} + {r.card['held_out']:<5} {r.content_hash[:16]}…" for r in rows
+    )
+    common.emit(ctx, value, text or "none yet; freeze one with: alpaca-tui dataset freeze NAME")
+
+
+@app.command()
+def export(
+    ctx: typer.Context,
+    name: str,
+    file: Path,
+    format: Annotated[
+        Format, typer.Option(help="alpaca: one JSON list; jsonl: one object a line, with the split.")
+    ] = Format.alpaca,
+    split: Annotated[str | None, typer.Option(help="train or held_out; default: both.")] = None,
+) -> None:
+    """Write a data set to a file, whole or not at all."""
+    from alpaca_tui.core import exchange
+    from alpaca_tui.store import datasets
+
+    db = common.open_db(ctx)
+    row = datasets.get(db, name)
+    examples = datasets.examples(db, row.id, split)
+    records = [(e.split, e.instruction, e.input, e.output) for e in examples]
+    text = exchange.dump_alpaca(records) if format is Format.alpaca else exchange.dump_jsonl(records)
+    temporary = file.with_name(file.name + ".part")
+    try:
+        temporary.write_text(text, "utf-8")
+        temporary.replace(file)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise AlpacaError(f"cannot write {file}: {error.strerror}") from error
+    common.emit(ctx, {"file": str(file), "examples": len(examples)}, f"{len(examples)} examples in {file}")

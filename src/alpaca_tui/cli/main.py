@@ -1,0 +1,100 @@
+"""The command line: parse, call the same functions as the cockpit, print."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from alpaca_tui.cli import common
+from alpaca_tui.core.errors import AlpacaError
+
+app = typer.Typer(
+    name="alpaca-tui",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Make an instruction-tuned model by Self-Instruct, and trust it. Without a command: the cockpit.",
+)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    ctx: typer.Context,
+    project: Annotated[
+        Path | None,
+        typer.Option(
+            "--project",
+            metavar="DIR",
+            help="The project directory (default: $ALPACA_TUI_PROJECT, here, or the user's own).",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    ascii_only: Annotated[bool, typer.Option("--ascii", help="Cockpit: no braille, no boxes.")] = False,
+    slow: Annotated[bool, typer.Option("--slow", help="Cockpit: four frames a second, no animation.")] = False,
+    readonly: Annotated[bool, typer.Option("--readonly", help="Cockpit: watch only.")] = False,
+    no_mouse: Annotated[bool, typer.Option("--no-mouse", help="Cockpit: leave the mouse to the terminal.")] = False,
+) -> None:
+    if show_version:
+        typer.echo(f"alpaca-tui {version('alpaca-tui')}")
+        raise typer.Exit
+    ctx.obj = common.State(project, as_json)
+    if ctx.invoked_subcommand is None:
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            raise AlpacaError("the cockpit needs a terminal; for scripts there are commands, see: alpaca-tui --help")
+        from alpaca_tui.cli import cockpit
+
+        raise typer.Exit(cockpit.open(ctx, ascii=ascii_only, slow=slow, readonly=readonly, mouse=not no_mouse))
+
+
+def _register() -> None:
+    from alpaca_tui.cli import datasets, jobs, project, review, seeds, work
+
+    app.add_typer(seeds.app, name="seeds", help="List, check, import and export seed tasks.")
+    app.add_typer(review.app, name="review", help="Accept, reject, edit and undo from scripts.")
+    app.add_typer(datasets.app, name="dataset", help="Freeze, list and export data sets.")
+    app.add_typer(jobs.app, name="jobs", help="What runs, what happened.")
+    project.register(app)
+    work.register(app)
+
+
+_register()
+
+
+def hoist(arguments: list[str]) -> list[str]:
+    """Move the global options to the front, so that they may stand anywhere: ``generate --json --project DIR``."""
+    front: list[str] = []
+    rest: list[str] = []
+    items = iter(arguments)
+    for item in items:
+        if item == "--":
+            rest += [item, *items]
+        elif item == "--json" or item.startswith("--project="):
+            front.append(item)
+        elif item == "--project":
+            front += [item, *([value] if (value := next(items, None)) is not None else [])]
+        else:
+            rest.append(item)
+    return front + rest
+
+
+def main() -> None:
+    """Entry point. An AlpacaError is one sentence on stderr and its exit code, never a traceback."""
+    try:
+        app(hoist(sys.argv[1:]), prog_name="alpaca-tui")
+    except AlpacaError as error:
+        common.narrate(f"error: {error}")
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader of our output (head, less) has gone; that is no fault.
+        sys.stderr.close()
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""``init``, ``status``, ``filter``, ``models``: the project, and what can be said of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from alpaca_tui.cli import common
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the main app."""
+    app.command()(init)
+    app.command()(status)
+    app.add_typer(models, name="models", help="Resolve, verify and cache models.")
+
+
+def init(ctx: typer.Context) -> None:
+    """Create the project without opening it."""
+    from alpaca_tui.store import seeds
+
+    db = common.open_db(ctx, create=True)
+    project = str(common.project_dir(ctx))
+    count = seeds.count(db)
+    common.emit(ctx, {"project": project, "seeds": count}, f"project {project} with {count} seed tasks")
+
+
+def status(
+    ctx: typer.Context,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again every two seconds.")] = False,
+) -> None:
+    """What runs and how far it is."""
+    import time
+
+    from alpaca_tui.jobs import status as statuses
+
+    db = common.open_db(ctx)
+    project = common.project_dir(ctx)
+    while True:
+        value = statuses.status(db, project)
+        common.emit(ctx, value, _status_text(value) + ("\n" if watch else ""))
+        if not watch:
+            return
+        time.sleep(2.0)
+
+
+def _status_text(value: dict[str, Any]) -> str:
+    candidates, samples = value["candidates"], value["samples"]
+    rejected = ", ".join(f"{rule} {n}" for rule, n in candidates["rejected"].items()) or "none"
+    lines = [
+        f"project     {value['project']}",
+        f"seeds       {value['seeds']}",
+        f"candidates  {candidates['total']}: kept {candidates['kept']}; rejected by rule: {rejected}",
+        f"samples     pending {samples['pending']}, accepted {samples['accepted']}, rejected {samples['rejected']}",
+    ]
+    for job in value["jobs"]:
+        lines.append(job_line(job))
+    if not value["jobs"]:
+        lines.append("jobs        none yet; start one with: alpaca-tui generate --target 100")
+    return "\n".join(lines)
+
+
+def job_line(job: dict[str, Any]) -> str:
+    """One job in one line."""
+    parts = [f"job {job['id']:<3} {job['kind']:<9} {job['state']:<11}"]
+    if job.get("progress") is not None:
+        parts.append(f"{job['progress']:.0%}")
+    if job.get("tokens_per_s"):
+        parts.append(f"{job['tokens_per_s']:.0f} tok/s")
+    if job.get("eta_s") is not None:
+        parts.append(f"about {job['eta_s']:.0f} s to go")
+    if job.get("heartbeat_age_s") is not None:
+        parts.append(f"heartbeat {job['heartbeat_age_s']:.0f} s ago")
+    if job.get("reason"):
+        parts.append(job["reason"])
+    return "  ".join(parts)
+
+
+models = typer.Typer(no_args_is_help=True)
+
+
+@models.command("list")
+def models_list(ctx: typer.Context) -> None:
+    """The models in the cache."""
+    from alpaca_tui.jobs import models as found
+
+    names = sorted(p.name for p in found.cache_root().glob("models/*") if p.is_dir()) if found.cache_root() else []
+    common.emit(ctx, {"models": names}, "\n".join(names) or "none cached; add one with: alpaca-tui models add SPEC")
+
+
+@models.command("add")
+def models_add(ctx: typer.Context, spec: str) -> None:
+    """Fetch a model where it isn't here yet, and verify it."""
+    from alpaca_tui.jobs import models as found
+
+    ref = found.resolve(spec)
+    if ref.path is not None:
+        found.check(ref.path)
+    common.emit(ctx, {"spec": spec, "path": str(ref.path)}, f"{spec} is ready: {ref.path or ref.name}")
+
+
+@models.command("check")
+def models_check(ctx: typer.Context, spec: str) -> None:
+    """Verify shapes, tokenizer ids and safetensors."""
+    models_add(ctx, spec)

@@ -1,0 +1,212 @@
+"""``generate``, ``train``, ``evaluate``: long work as jobs, watched from here."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from alpaca_tui import config
+from alpaca_tui.cli import common
+from alpaca_tui.core.errors import AlpacaError, UsageError
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+    from alpaca_tui.jobs.live import LiveSnapshot
+    from alpaca_tui.store.jobs import JobRow
+
+Detach = Annotated[bool, typer.Option("--detach", help="Start it and return at once.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the main app."""
+    app.command()(generate)
+    app.command()(train)
+    app.command()(evaluate)
+
+
+def generate(
+    ctx: typer.Context,
+    target: Annotated[int, typer.Option(min=1, help="Samples that are pending or accepted at the end.")] = 100,
+    recipe: Annotated[str | None, typer.Option(help="The prompt pack.")] = None,
+    model: Annotated[str | None, typer.Option(metavar="SPEC", help="The model that invents.")] = None,
+    seed: Annotated[int, typer.Option(help="Makes the run repeatable.")] = 0,
+    threshold: Annotated[float | None, typer.Option(min=0, max=1, help="ROUGE-L over which it is no novelty.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Requests in flight at once.")] = None,
+    detach: Detach = False,
+) -> None:
+    """Invent, filter and complete new tasks until TARGET samples await review or are accepted."""
+    from alpaca_tui.jobs import models, spawn
+    from alpaca_tui.jobs.specs import GenerateSpec
+
+    db = common.open_db(ctx, create=True)
+    project = common.project_dir(ctx)
+    defaults = config.load(project).generate
+    spec = GenerateSpec(
+        target=target,
+        recipe=recipe or defaults.recipe,
+        model=model or defaults.model,
+        seed=seed,
+        threshold=defaults.threshold if threshold is None else threshold,
+        batch=batch or defaults.batch,
+    )
+    models.resolve(spec.model, fetch=False)
+    attend(ctx, db, spawn.submit(db, project, "generate", spec), detach=detach)
+
+
+def train(
+    ctx: typer.Context,
+    dataset: Annotated[str | None, typer.Option(help="The frozen data set (default: the newest).")] = None,
+    model: Annotated[str | None, typer.Option(metavar="SPEC", help="The model to tune.")] = None,
+    method: Annotated[str, typer.Option(help="auto, lora or full.")] = "auto",
+    max_steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps (default: by epochs).")] = None,
+    epochs: Annotated[float | None, typer.Option(min=0, help="Passes over the data.")] = None,
+    lr: Annotated[float | None, typer.Option(min=0, help="Peak learning rate.")] = None,
+    micro_batch: Annotated[int | None, typer.Option(min=1, help="Examples a device and step.")] = None,
+    global_batch: Annotated[int | None, typer.Option(min=1, help="Examples an optimiser step.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="The accelerate recipe (default: for this machine).")] = None,
+    resume: Annotated[int | None, typer.Option(metavar="JOB", help="Go on with this training job.")] = None,
+    detach: Detach = False,
+) -> None:
+    """Fine-tune a model on a frozen data set through accelerate."""
+    from alpaca_tui.jobs import models, spawn
+    from alpaca_tui.jobs.specs import TrainSpec
+    from alpaca_tui.store import jobs
+
+    db = common.open_db(ctx)
+    project = common.project_dir(ctx)
+    if resume is not None:
+        if jobs.get(db, resume).kind != "train":
+            raise UsageError(f"job {resume} is not a training job")
+        spawn.resume(db, project, resume)
+        attend(ctx, db, resume, detach=detach)
+        return
+    if method not in ("auto", "lora", "full"):
+        raise UsageError(f"unknown method {method!r}; use auto, lora or full")
+    chosen = {
+        "max_steps": max_steps,
+        "epochs": epochs,
+        "lr": lr,
+        "micro_batch": micro_batch,
+        "global_batch": global_batch,
+    }
+    spec = TrainSpec(
+        dataset=newest_dataset(db, dataset),
+        model=model or config.load(project).generate.model,
+        method=method,  # type: ignore[arg-type]
+        overrides={name: value for name, value in chosen.items() if value is not None},
+        recipe=recipe,
+    )
+    models.resolve(spec.model, fetch=False)
+    attend(ctx, db, spawn.submit(db, project, "train", spec), detach=detach)
+
+
+def evaluate(
+    ctx: typer.Context,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SPEC", help="A model, or job:N for what job N tuned; may be repeated."),
+    ] = None,
+    suite: Annotated[str | None, typer.Option(help="The data set whose held-out rows are used.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many rows.")] = None,
+    detach: Detach = False,
+) -> None:
+    """Score models on the same held-out tasks: by default the newest tuned model beside its base."""
+    from alpaca_tui.jobs import spawn
+    from alpaca_tui.jobs.specs import EvaluateSpec
+
+    db = common.open_db(ctx)
+    project = common.project_dir(ctx)
+    models = tuple(model) if model else newest_pair(db)
+    spec = EvaluateSpec(dataset=newest_dataset(db, suite), models=models, limit=limit)
+    attend(ctx, db, spawn.submit(db, project, "evaluate", spec), detach=detach)
+
+
+def newest_dataset(db: Database, name: str | None) -> str:
+    """The named data set, else the newest. Raises UsageError where there is none."""
+    from alpaca_tui.store import datasets
+
+    if name is not None:
+        return datasets.get(db, name).name
+    rows = datasets.all_datasets(db)
+    if not rows:
+        raise UsageError("there is no data set yet; freeze one with: alpaca-tui dataset freeze NAME")
+    return rows[-1].name
+
+
+def newest_pair(db: Database) -> tuple[str, ...]:
+    """(base, tuned) of the newest training that succeeded."""
+    from alpaca_tui.store import jobs
+
+    done = [job for job in jobs.all_jobs(db, "train") if job.state == "succeeded"]
+    if not done:
+        raise UsageError("no model has been tuned yet; name models with --model SPEC, or run: alpaca-tui train")
+    return done[-1].spec["model"], f"job:{done[-1].id}"
+
+
+def attend(ctx: typer.Context, db: Database, job_id: int, *, detach: bool) -> None:
+    """Wait for the job with progress on stderr (unless detached) and report its result; a failure exits 1."""
+    project = common.project_dir(ctx)
+    if detach:
+        common.emit(ctx, {"job": job_id, "state": "running"}, f"job {job_id} is running; see: alpaca-tui jobs list")
+        return
+    job = watch(db, project, job_id)
+    if job.state != "succeeded":
+        raise AlpacaError(f"job {job_id} {job.state}: {job.reason}")
+    value = {"job": job_id, "state": job.state, **(job.result or {})}
+    common.emit(ctx, value, "\n".join(f"{key:<16} {item}" for key, item in value.items()))
+
+
+def watch(db: Database, project: Path, job_id: int) -> JobRow:
+    """Follow the job to its end. The first Ctrl-C asks it to stop; the second leaves it to itself."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from alpaca_tui.jobs import follow
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TextColumn("{task.fields[rate]}", markup=False),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not sys.stderr.isatty(), transient=True) as bar:
+        line = bar.add_task(f"job {job_id}", total=1.0, rate="")
+
+        def show(job: JobRow, snapshots: list[LiveSnapshot]) -> None:
+            if not snapshots:
+                return
+            snapshot: Any = snapshots[0]
+            rate = f"{snapshot.tokens_per_s:.0f} tok/s" if snapshot.tokens_per_s else ""
+            bar.update(line, description=f"job {job_id}: {snapshot.activity}", completed=snapshot.progress, rate=rate)
+
+        with _stop_on_interrupt(db, job_id):
+            return follow.follow(db, project, job_id, show)
+
+
+class _stop_on_interrupt:
+    """Turns the first Ctrl-C into a stop request; the second one leaves."""
+
+    def __init__(self, db: Database, job_id: int) -> None:
+        self._db, self._job_id, self._asked = db, job_id, False
+
+    def __enter__(self) -> None:
+        self._before = signal.signal(signal.SIGINT, self._interrupted)
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def _interrupted(self, *_: object) -> None:
+        from alpaca_tui.store import jobs
+
+        if self._asked:
+            raise AlpacaError(f"left job {self._job_id} to itself; see: alpaca-tui jobs show {self._job_id}")
+        self._asked = True
+        common.narrate(f"stopping job {self._job_id} (again Ctrl-C: leave it running down by itself)")
+        jobs.request_stop(self._db, self._job_id)
