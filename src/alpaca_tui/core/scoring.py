@@ -1,0 +1,116 @@
+"""Scores over a whole set of held-out tasks: means with their uncertainty, and models side by side."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from alpaca_tui.core.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean over ``n`` items and the interval that holds it with the stated confidence."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonRow:
+    """One metric for several models: ``values`` in the order of the models, None where one has no value.
+
+    ``delta`` is the last model minus the first; ``better`` names the best model, or None where they tie.
+    """
+
+    metric: str
+    values: tuple[float | None, ...]
+    delta: float | None
+    better: str | None
+
+
+LOWER_IS_BETTER = frozenset({"loss", "perplexity", "repetition", "empty"})
+"""Metrics for which less is better; a prefix such as ``held_out_`` does not matter."""
+
+
+def bootstrap_mean(
+    values: Sequence[float], *, confidence: float = 0.95, resamples: int = 1000, seed: int = 0
+) -> Estimate:
+    """The mean with its percentile bootstrap interval (Efron and Tibshirani 1993, chapter 13).
+
+    Scores such as ROUGE-L pile up at 0 and 1, so no normal shape is assumed. The same seed gives the same interval.
+    Raises UsageError for an empty list or a confidence outside (0, 1).
+    """
+    if not values:
+        raise UsageError("there is nothing to average: the list of scores is empty")
+    if not 0 < confidence < 1:
+        raise UsageError(f"confidence must lie between 0 and 1, not {confidence}")
+    n = len(values)
+    rng = random.Random(seed)
+    means = sorted(math.fsum(rng.choices(values, k=n)) / n for _ in range(resamples))
+    tail = (1 - confidence) / 2
+    low = means[math.floor(tail * (resamples - 1))]
+    high = means[math.ceil((1 - tail) * (resamples - 1))]
+    return Estimate(mean=math.fsum(values) / n, low=low, high=high, n=n)
+
+
+def corpus_score(
+    pairs: Iterable[tuple[str, str]],
+    score: Callable[[str, str], float],
+    *,
+    confidence: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Estimate:
+    """The mean of ``score(reference, answer)`` over the pairs, with a bootstrap interval."""
+    values = [score(reference, answer) for reference, answer in pairs]
+    return bootstrap_mean(values, confidence=confidence, resamples=resamples, seed=seed)
+
+
+def mean_loss(sums: Iterable[tuple[float, int]]) -> tuple[float, int]:
+    """The loss per supervised token, in nats, from ``(summed loss, supervised tokens)`` of each batch.
+
+    A mean of batch means would weigh a token in a short batch more than one in a long batch. Returns the loss and
+    the number of tokens; raises UsageError where there are none.
+    """
+    parts = list(sums)
+    tokens = sum(count for _, count in parts)
+    if tokens == 0:
+        raise UsageError("there is no supervised token to compute a loss on")
+    return math.fsum(total for total, _ in parts) / tokens, tokens
+
+
+def is_lower_better(metric: str) -> bool:
+    """Whether a smaller value of ``metric`` is the better one, judged by the last word of its name."""
+    return metric.rsplit("_", 1)[-1] in LOWER_IS_BETTER
+
+
+def compare(models: Mapping[str, Mapping[str, float]]) -> list[ComparisonRow]:
+    """One row per metric, in order of first appearance, over all models; the first model is the reference.
+
+    Values that are not finite count as missing.
+    """
+    names = list(models)
+    metrics = dict.fromkeys(metric for values in models.values() for metric in values)
+    return [_row(metric, names, models) for metric in metrics]
+
+
+def _row(metric: str, names: Sequence[str], models: Mapping[str, Mapping[str, float]]) -> ComparisonRow:
+    values = tuple(_finite(models[name].get(metric)) for name in names)
+    known = [(value, name) for value, name in zip(values, names, strict=True) if value is not None]
+    better: str | None = None
+    if len(known) > 1:
+        best = min(known)[0] if is_lower_better(metric) else max(known)[0]
+        winners = [name for value, name in known if value == best]
+        better = winners[0] if len(winners) == 1 else None
+    first, last = (values[0], values[-1]) if values else (None, None)
+    delta = last - first if len(values) > 1 and first is not None and last is not None else None
+    return ComparisonRow(metric=metric, values=values, delta=delta, better=better)
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -1,0 +1,280 @@
+"""The recipe from top to bottom: configuration, model, data, loop, save."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from safetensors import SafetensorError
+from transformers import PreTrainedModel, set_seed
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+from alpaca_tui.core.errors import AlpacaError, RefusedError
+from alpaca_tui.core.masking import Encoded, EncodingReport, describe, keep_supervised
+from alpaca_tui.core.records import TrainingExample
+from alpaca_tui.training import guard
+from alpaca_tui.training.callbacks import (
+    GuardCallback,
+    MetricsCallback,
+    OnEvent,
+    OnMetrics,
+    SealCallback,
+    StopCallback,
+)
+from alpaca_tui.training.checkpoints import find_newest, set_aside
+from alpaca_tui.training.config import TrainConfig
+from alpaca_tui.training.data import (
+    MicroBatches,
+    PaddedCollator,
+    Plan,
+    collate_flattened,
+    evaluation_batches,
+    plan_run,
+)
+from alpaca_tui.training.loop import RecipeTrainer, arguments
+from alpaca_tui.training.model import (
+    ResolvedPrecision,
+    SpecialTokens,
+    add_lora,
+    encode,
+    load_base,
+    load_tokenizer,
+    resolve_precision,
+    special_tokens,
+    wants_cpu,
+)
+from alpaca_tui.training.save import save_result
+
+RESULT = {"lora": "adapter", "full": "model"}
+"""The folder in ``output_dir`` that holds the result of each method."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """How a run ended. Losses are in nats per supervised token; held-out ones are None without held-out examples.
+
+    ``loss_first`` and ``eval_loss_first`` are those of the run's first start, also after a resumption.
+    ``adapter`` is the folder of the adapter (of the whole model after full tuning), None where the run was
+    ``stopped`` before its last step: its checkpoint then lets it go on.
+    """
+
+    steps: int
+    loss_first: float
+    loss_last: float
+    eval_loss_first: float | None
+    eval_loss_last: float | None
+    adapter: Path | None
+    stopped: bool
+    report: EncodingReport
+
+
+@dataclass(frozen=True, slots=True)
+class _Data:
+    train: list[Encoded]
+    held_out: list[Encoded]
+    report: EncodingReport
+    plan: Plan
+
+
+def run(
+    config: TrainConfig,
+    train: Sequence[TrainingExample],
+    held_out: Sequence[TrainingExample] = (),
+    on_metrics: OnMetrics = lambda step, metrics: None,
+    on_event: OnEvent = lambda kind, message: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> TrainResult:
+    """Fine-tune ``config.model`` on ``train``; works in one process and in every process of ``accelerate launch``.
+
+    Only process 0 reports and writes the result. The held-out loss is taken before the first step, every
+    ``eval_every`` steps and at the end. A stop is obeyed after the step in flight, with a checkpoint.
+
+    Raises AlpacaError (a model that cannot be loaded, a full disk), RefusedError (nothing to learn, a checkpoint of
+    another run) or TrainingHalted (a guard saw numbers that no sound run has).
+    """
+    world_size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    report = on_event if rank == 0 else _silent
+    cpu = wants_cpu(config.device)
+    precision = resolve_precision(config.precision, cpu=cpu)
+    report("precision", f"computing in {precision} on the {'CPU' if cpu else 'GPU'} in {world_size} process(es)")
+    set_seed(config.seed)
+
+    tokenizer = load_tokenizer(config.model)
+    base = load_base(config.model, method=config.method, precision=precision, cpu=cpu, flatten=config.flatten)
+    tokens = special_tokens(tokenizer, base.config)
+    vocabulary = base.config.vocab_size
+    model = add_lora(base, config) if config.method == "lora" else base
+
+    train_ids = encode(tokenizer, tokens, train, config.max_length)
+    held_ids = encode(tokenizer, tokens, held_out, config.max_length)
+    data = _prepare(config, train_ids, held_ids, world_size)
+    report("encoded", data.report.summary)
+
+    trainer = _trainer(config, model, data, tokens, precision=precision, cpu=cpu)
+    fingerprint = run_fingerprint(config, data.train, precision)
+    checkpoint = _resume_point(config, trainer, fingerprint, report)
+    trainer.args.eval_on_start = bool(data.held_out) and checkpoint is None
+    stop = StopCallback(should_stop, trainer.any_process)
+    for callback in (
+        MetricsCallback(data.plan, on_metrics),
+        SealCallback(
+            fingerprint=fingerprint,
+            keep=config.keep_checkpoints,
+            wait_for_all=trainer.accelerator.wait_for_everyone,
+            on_event=report,
+        ),
+        stop,
+        # Last, so that it sees a save that a stop asks for.
+        GuardCallback(
+            scaled=precision == "fp16",
+            vocabulary=vocabulary,
+            step_was_skipped=lambda: trainer.accelerator.optimizer_step_was_skipped,
+        ),
+    ):
+        trainer.add_callback(callback)
+
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if not stop.stopped:
+            return _finish(config, trainer, data, tokenizer, report)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        explained = _explain(error, config)
+        if explained is None:
+            raise
+        raise explained from error
+    report("stopped", f"stopped after step {trainer.state.global_step} of {data.plan.steps}; it can be resumed")
+    return _result(trainer, data, None, stopped=True)
+
+
+def run_fingerprint(config: TrainConfig, train: Sequence[Encoded], precision: ResolvedPrecision) -> str:
+    """A hash of what decides the weights: settings and token ids, not the number of processes nor the paths."""
+    deciding = config.model_dump(
+        mode="json",
+        exclude={
+            "model", "output_dir", "device", "precision", "micro_batch", "save_every", "keep_checkpoints",
+            "eval_every", "resume", "report_to", "gradient_checkpointing",
+        },
+    )  # fmt: skip
+    digest = hashlib.sha256(json.dumps({**deciding, "precision": precision}, sort_keys=True).encode())
+    for item in train:
+        digest.update(json.dumps([item.input_ids, item.prompt_tokens]).encode())
+    return digest.hexdigest()
+
+
+def _prepare(config: TrainConfig, train: list[Encoded], held_out: list[Encoded], world_size: int) -> _Data:
+    encoding = describe(train)
+    guard.check_encoding(encoding, config.max_length)
+    kept = keep_supervised(train)
+    plan = plan_run(
+        [len(item.input_ids) for item in kept],
+        global_batch=config.global_batch,
+        micro_batch=config.micro_batch,
+        world_size=world_size,
+        epochs=config.epochs,
+        max_steps=config.max_steps,
+        seed=config.seed,
+        by_length=not config.flatten,
+    )
+    return _Data(kept, keep_supervised(held_out), encoding, plan)
+
+
+def _trainer(
+    config: TrainConfig,
+    model: PreTrainedModel | PeftModel,
+    data: _Data,
+    tokens: SpecialTokens,
+    *,
+    precision: ResolvedPrecision,
+    cpu: bool,
+) -> RecipeTrainer:
+    collate = collate_flattened if config.flatten else PaddedCollator(tokens.pad)
+    held_out = MicroBatches(data.held_out, evaluation_batches(data.held_out, config.micro_batch), collate)
+    return RecipeTrainer(
+        model=model,
+        args=arguments(config, data.plan, precision=precision, cpu=cpu, evaluate=bool(data.held_out)),
+        train_dataset=MicroBatches(data.train, data.plan.micro_batches, collate),
+        eval_dataset=held_out if data.held_out else None,
+    )
+
+
+def _resume_point(config: TrainConfig, trainer: RecipeTrainer, fingerprint: str, on_event: OnEvent) -> Path | None:
+    """The checkpoint to go on from. Torn ones are named and moved out of the way."""
+    # Process 0 renames below; the others must have looked before, or they would see another folder.
+    found = find_newest(config.output_dir, fingerprint)
+    trainer.accelerator.wait_for_everyone()
+    if found.newest is not None and not config.resume:
+        raise RefusedError(
+            f"{config.output_dir} holds {found.newest.name} of an earlier run; resume it, or train into another folder"
+        )
+    if trainer.is_world_process_zero():
+        for torn, reason in found.torn:
+            aside = set_aside(torn)
+            on_event("torn", f"{torn.name} is torn and skipped, kept as {aside.name}: {reason}")
+        if found.newest is not None:
+            on_event("resumed", f"going on from {found.newest.name}")
+    trainer.accelerator.wait_for_everyone()
+    return found.newest
+
+
+def _finish(
+    config: TrainConfig,
+    trainer: RecipeTrainer,
+    data: _Data,
+    tokenizer: PreTrainedTokenizerBase,
+    on_event: OnEvent,
+) -> TrainResult:
+    """Evaluate a last time, look at what was learnt, and write it."""
+    step = trainer.state.global_step
+    if data.held_out and [s for s, _ in trainer.logged("eval_loss")][-1:] != [step]:
+        trainer.evaluate()
+    model = trainer.accelerator.unwrap_model(trainer.model_wrapped)
+    guard.check_adapter_moved(model, step)
+    target = config.output_dir / RESULT[config.method]
+    gathered = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.is_fsdp_enabled else None
+    if trainer.is_world_process_zero():
+        facts = {"step": step, "settings": config.model_dump(mode="json"), "encoding": asdict(data.report)}
+        save_result(model, tokenizer, target, facts, gathered)
+        on_event("saved", f"the {target.name} is saved, read back and sound: {target}")
+    trainer.accelerator.wait_for_everyone()
+    return _result(trainer, data, target, stopped=False)
+
+
+def _result(trainer: RecipeTrainer, data: _Data, adapter: Path | None, *, stopped: bool) -> TrainResult:
+    losses = [value for _, value in trainer.logged("loss")]
+    held_out = [value for _, value in trainer.logged("eval_loss")]
+    return TrainResult(
+        steps=trainer.state.global_step,
+        loss_first=losses[0],
+        loss_last=losses[-1],
+        eval_loss_first=held_out[0] if held_out else None,
+        eval_loss_last=held_out[-1] if held_out else None,
+        adapter=adapter,
+        stopped=stopped,
+        report=data.report,
+    )
+
+
+def _explain(error: Exception, config: TrainConfig) -> AlpacaError | None:
+    """The error in a user's words, where it is one that a user can mend."""
+    text = str(error)
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    # torch's writer and safetensors report a full disk in their own exceptions.
+    if full or "No space left" in text or "PytorchStreamWriter failed" in text:
+        return AlpacaError(f"the disk of {config.output_dir} is full; free some space and resume")
+    if isinstance(error, torch.OutOfMemoryError):
+        return AlpacaError(
+            f"the GPU ran out of memory with micro_batch {config.micro_batch} and max_length {config.max_length}; "
+            "lower micro_batch, turn gradient_checkpointing on, or tune by LoRA"
+        )
+    return None
+
+
+def _silent(kind: str, message: str) -> None:
+    """What the other processes report."""

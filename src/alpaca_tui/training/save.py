@@ -1,0 +1,117 @@
+"""The result on disk: written aside, sealed, read back, and only then put in place."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftConfig, PeftModel
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+from alpaca_tui.core.errors import AlpacaError
+from alpaca_tui.training.guard import TrainingHalted
+from alpaca_tui.training.manifest import check, replace_folder, seal
+from alpaca_tui.training.model import load_tokenizer
+
+
+def save_result(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    target: Path,
+    facts: dict[str, Any],
+    state_dict: dict[str, torch.Tensor] | None = None,
+) -> Path:
+    """Write an adapter (or, after full tuning, a model) with its tokenizer to ``target``, which appears only whole.
+
+    ``facts`` go into the manifest. ``state_dict`` is given where the weights had to be gathered from several
+    processes. Raises TrainingHalted where what was read back is not fit to be called a result.
+    """
+    aside = target.with_name(f".{target.name}.tmp")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    if isinstance(model, PeftModel):
+        # "auto" would look up the base model's vocabulary, over the network where it can.
+        model.save_pretrained(aside, state_dict=state_dict, save_embedding_layers=False)
+    else:
+        model.save_pretrained(aside, state_dict=state_dict)
+    tokenizer.save_pretrained(aside)
+    seal(aside, facts)
+    verify_result(aside, model)
+    replace_folder(aside, target)
+    return target
+
+
+def verify_result(folder: Path, live: torch.nn.Module | None = None) -> None:
+    """Read a saved result back into fresh objects and look at every weight.
+
+    Checks the manifest, that the weights are finite, that an adapter has moved from its start, that the tokenizer
+    loads and, given the ``live`` model, that every trained weight came through. Raises TrainingHalted.
+    """
+    try:
+        check(folder)
+        weights = _read_weights(folder)
+    except (AlpacaError, OSError, SafetensorError) as error:
+        raise TrainingHalted(f"the saved result does not read back: {error}") from error
+    for name, weight in weights.items():
+        if not bool(torch.isfinite(weight).all()):
+            raise TrainingHalted(f"the saved weight {name} holds NaN or infinity")
+    if is_adapter(folder):
+        PeftConfig.from_pretrained(folder)
+        bs = [weight for name, weight in weights.items() if "lora_B" in name]
+        if not bs or not any(bool(weight.any()) for weight in bs):
+            raise TrainingHalted("every lora_B in the saved adapter is zero: it has learnt nothing")
+    load_tokenizer(folder)
+    if live is not None:
+        _compare(weights, live)
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a result is an adapter, to be put on its base, rather than a model of its own."""
+    return (folder / "adapter_config.json").is_file()
+
+
+def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    weights: dict[str, torch.Tensor] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        weights.update(load_file(path))
+    if not weights:
+        raise AlpacaError(f"{folder} holds no safetensors file")
+    return weights
+
+
+def _compare(weights: dict[str, torch.Tensor], live: torch.nn.Module) -> None:
+    for name, parameter in live.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        # PEFT leaves the adapter's name ("default") out of the file.
+        saved = weights.get(name.replace(".default.", "."))
+        if saved is None or saved.shape != parameter.shape or not torch.equal(saved, parameter.detach().cpu()):
+            raise TrainingHalted(f"the saved weight {name} is not the one that was trained")
+
+
+def merge(base: Path, adapter: Path, dest: Path) -> Path:
+    """Fold an adapter into its base and write a standalone model directory with its tokenizer.
+
+    The weights keep the precision in which the base is stored. ``dest`` appears only whole and replaces what was
+    there. Raises AlpacaError where the adapter is torn, does not fit the base, or makes weights that are not finite.
+    """
+    check(adapter)
+    tokenizer = load_tokenizer(base)
+    aside = dest.with_name(f".{dest.name}.tmp")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(base, use_safetensors=True, local_files_only=True)
+        tuned = PeftModel.from_pretrained(model, adapter, torch_device="cpu")
+        merged = tuned.merge_and_unload(safe_merge=True)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise AlpacaError(f"the adapter {adapter} cannot be merged into {base}: {error}") from error
+    merged.save_pretrained(aside)
+    tokenizer.save_pretrained(aside)
+    seal(aside, {"base": str(base), "adapter": str(adapter)})
+    replace_folder(aside, dest)
+    return dest
