@@ -48,9 +48,7 @@ def test_a_draw_has_the_size_asked_for_and_no_entry_twice(
     human: int, machine: int, count: int, machine_count: int, seed: int
 ) -> None:
     def draw() -> tuple[PoolEntry, ...]:
-        return draw_demonstrations(
-            random.Random(seed), seeds(human), candidates(machine), count, machine_count
-        )
+        return draw_demonstrations(random.Random(seed), seeds(human), candidates(machine), count, machine_count)
 
     possible = machine_count <= count and count - min(machine_count, machine) <= human
     if not possible:
@@ -65,17 +63,13 @@ def test_a_draw_has_the_size_asked_for_and_no_entry_twice(
 
 def test_machine_entries_are_not_always_in_the_same_place() -> None:
     rng = random.Random(7)
-    places = {
-        tuple(entry.kind for entry in draw_demonstrations(rng, seeds(20), candidates(20))) for _ in range(60)
-    }
+    places = {tuple(entry.kind for entry in draw_demonstrations(rng, seeds(20), candidates(20))) for _ in range(60)}
     assert len(places) > 10
 
 
 def test_every_entry_is_drawn_about_equally_often() -> None:
     rng = random.Random(3)
-    drawn = Counter(
-        entry for _ in range(4000) for entry in draw_demonstrations(rng, seeds(12), candidates(8))
-    )
+    drawn = Counter(entry for _ in range(4000) for entry in draw_demonstrations(rng, seeds(12), candidates(8)))
     for entry, times in drawn.items():
         expected = 4000 * (6 / 12 if entry.kind == "seed" else 2 / 8)
         assert abs(times - expected) < 0.15 * expected

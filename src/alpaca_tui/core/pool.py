@@ -18,9 +18,9 @@ def draw_demonstrations(
 ) -> tuple[PoolEntry, ...]:
     """``count`` different entries in random order, up to ``machine_count`` of them written by the model.
 
-    Where the model has not yet written that many, human-written ones take their place (Self-Instruct, section 2.2
-    and its bootstrapping script: 8 shown, 6 human and 2 machine). The draw depends on the state of ``rng`` and on
-    the order of the two sequences alone, and costs O(count), however large they are.
+    Where the model has not yet written that many, human-written ones take their place (Self-Instruct, arXiv
+    2212.10560, section 2.2: 8 shown, 6 human and 2 machine). The draw depends on the state of ``rng`` and on the
+    order of the two sequences alone, and costs O(count), however large they are.
 
     Raises UsageError where the numbers make no sense or where there are too few human-written entries.
     """
@@ -33,8 +33,8 @@ def draw_demonstrations(
     from_human = count - from_machine
     if from_human > len(human):
         raise UsageError(
-            f"demonstrations: {from_human} human-written instructions are needed and {len(human)} are in the pool; "
-            "add or enable seed tasks, or show fewer demonstrations"
+            f"demonstrations: {from_human} human-written instructions are needed and {len(human)} are in the "
+            "pool; add or enable seed tasks, or show fewer demonstrations"
         )
     drawn = [*rng.sample(machine, from_machine), *rng.sample(human, from_human)]
     rng.shuffle(drawn)

@@ -23,10 +23,10 @@ def one_line(text: str) -> str:
 
 
 def capitalise_first(text: str) -> str:
-    """The text with its first letter in upper case and the rest untouched ("translate into French" keeps French).
+    """The text with its first letter in upper case and the rest untouched ("translate into French" keeps it).
 
-    A first word that carries capitals of its own ("iPhone", "eBay") stays as it is, and so does a letter whose
-    upper case is more than one character.
+    A first word that carries capitals of its own ("iPhone", "eBay") stays as it is, and so does a letter
+    whose upper case is more than one character.
     """
     first_word = text.split(maxsplit=1)[0] if text.strip() else ""
     if any(letter.isupper() for letter in first_word) or len(text[:1].upper()) != 1:
