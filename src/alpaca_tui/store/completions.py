@@ -86,6 +86,12 @@ def _demonstration_rows(completion_id: int, demonstrations: Sequence[PoolEntry])
     ]
 
 
+def seeds_used(db: Database, job_id: int, stage: Stage) -> set[int]:
+    """The seeds of the job's stored calls of one stage: what a resumed run need not ask again."""
+    rows = db["completions"].rows_where("job_id = ? AND stage = ?", [job_id, stage], select="seed")
+    return {row["seed"] for row in rows}
+
+
 def totals(db: Database, job_id: int) -> dict[str, int]:
     """Completions and generated tokens of one job, and how many of them asked for new instructions."""
     row = next(
