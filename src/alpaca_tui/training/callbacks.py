@@ -57,7 +57,7 @@ class StopCallback(TrainerCallback):
 
 
 class MetricsCallback(TrainerCallback):
-    """Passes every logged step on: loss, learning rate, gradient norm, tokens seen, tokens per second."""
+    """Passes every logged step on: loss, learning rate, gradient norm, tokens seen, tokens per second, progress."""
 
     def __init__(self, plan: Plan, on_metrics: OnMetrics) -> None:
         self.plan = plan
@@ -91,6 +91,7 @@ class MetricsCallback(TrainerCallback):
             metrics["tokens_seen"] = float(self.tokens_before[step])
             metrics["tokens_per_s"] = self.plan.tokens_by_step[step - 1] / max(seconds, 1e-9)
             metrics["epoch"] = self.plan.epochs * step / self.plan.steps
+            metrics["progress"] = step / self.plan.steps
         if metrics:
             self.on_metrics(step, metrics)
 

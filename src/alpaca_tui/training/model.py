@@ -12,6 +12,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+from transformers.utils.logging import disable_progress_bar
 
 from alpaca_tui.core.errors import AlpacaError
 from alpaca_tui.core.masking import Encoded, encode_example
@@ -126,6 +127,8 @@ def load_base(
     Raises AlpacaError where the directory is not a model, or weights are missing from its files.
     """
     _require_model(model)
+    # In a job's log, a bar that redraws itself is noise.
+    disable_progress_bar()
     halves = {"fp16": torch.float16, "bf16": torch.bfloat16}
     dtype = torch.float32 if method == "full" or cpu else halves.get(precision, torch.float32)
     try:
