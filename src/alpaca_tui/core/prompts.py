@@ -26,10 +26,10 @@ from alpaca_tui.core.pack_manifest import (
     read_manifest,
     read_rows,
 )
+from alpaca_tui.core.parsing import Mode
 from alpaca_tui.core.records import Instance, SamplingParams
 from alpaca_tui.core.text import clean_text, one_line
 
-Mode = Literal["fixed", "faithful"]
 Style = Literal["list", "tasks"]
 
 # Which variables each template may name.
