@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -161,36 +162,61 @@ def attend(ctx: typer.Context, db: Database, job_id: int, *, detach: bool) -> No
     common.emit(ctx, value, "\n".join(f"{key:<16} {item}" for key, item in value.items()))
 
 
-def watch(db: Database, project: Path, job_id: int) -> JobRow:
-    """Follow the job to its end. The first Ctrl-C asks it to stop; the second leaves it to itself."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+def watch(db: Database, project: Path, job_id: int, *, narrate: bool = False) -> JobRow:
+    """Follow the job to its end, with a progress bar on a terminal (else plain lines, if ``narrate``).
 
+    The first Ctrl-C asks the job to stop; the second leaves it to itself.
+    """
     from alpaca_tui.jobs import follow
 
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TextColumn("{task.fields[rate]}", markup=False),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not sys.stderr.isatty(), transient=True) as bar:
-        line = bar.add_task(f"job {job_id}", total=1.0, rate="")
-
-        def show(job: JobRow, snapshots: list[LiveSnapshot]) -> None:
-            if not snapshots:
-                return
-            snapshot: Any = snapshots[0]
-            rate = f"{snapshot.tokens_per_s:.0f} tok/s" if snapshot.tokens_per_s else ""
-            bar.update(line, description=f"job {job_id}: {snapshot.activity}", completed=snapshot.progress, rate=rate)
-
-        with _stop_on_interrupt(db, job_id):
-            return follow.follow(db, project, job_id, show)
+    with _Progress(job_id, narrate) as progress, _StopOnInterrupt(db, job_id):
+        return follow.follow(db, project, job_id, progress.show)
 
 
-class _stop_on_interrupt:
+class _Progress:
+    """A job's progress on stderr."""
+
+    NARRATE_EVERY_S = 10.0
+
+    def __init__(self, job_id: int, narrate: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._terminal = sys.stderr.isatty()
+        self._narrate = narrate and not self._terminal
+        self._due = time.monotonic() + self.NARRATE_EVERY_S
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TextColumn("{task.fields[rate]}", markup=False),
+            TimeRemainingColumn(),
+        )
+        self._bar = Progress(*columns, console=Console(stderr=True), disable=not self._terminal, transient=True)
+        self._line = self._bar.add_task(f"job {job_id}", total=1.0, rate="")
+        self._job_id = job_id
+
+    def __enter__(self) -> _Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def show(self, job: JobRow, snapshots: list[LiveSnapshot]) -> None:
+        """One look at the job."""
+        if not snapshots or not job.active:
+            return
+        now = snapshots[0]
+        rate = f"{now.tokens_per_s:.0f} tok/s" if now.tokens_per_s else ""
+        text = f"job {self._job_id}: {now.activity}"
+        self._bar.update(self._line, description=text, completed=now.progress or 0.0, rate=rate)
+        if self._narrate and time.monotonic() >= self._due:
+            self._due = time.monotonic() + self.NARRATE_EVERY_S
+            common.narrate(f"      {now.progress or 0.0:4.0%}  {text}  {rate}")
+
+
+class _StopOnInterrupt:
     """Turns the first Ctrl-C into a stop request; the second one leaves."""
 
     def __init__(self, db: Database, job_id: int) -> None:

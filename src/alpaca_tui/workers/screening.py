@@ -3,49 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from sqlite_utils import Database
 
 from alpaca_tui.config import RulesConfig
-from alpaca_tui.core import rules
-from alpaca_tui.core.records import ParsedInstance, Verdict
+from alpaca_tui.core.instance_rules import InstanceContext, instance_rules, judge_instances
+from alpaca_tui.core.records import Neighbour, ParsedInstance, Verdict
+from alpaca_tui.core.rules import InstructionContext, instruction_rules, judge_instruction
 from alpaca_tui.store import candidates, samples, seeds
 
 
 class Screen:
     """Judges new instructions and instances, and remembers those that pass.
 
-    Seeds (disabled ones too: they were seen by a person) and every kept candidate count as known.
+    Seeds (disabled ones too: a person knows them) and every kept candidate count as known.
     """
 
     def __init__(self, db: Database, threshold: float, config: RulesConfig) -> None:
-        self._context = rules.Context()
-        self._instruction_rules = _enabled(rules.instruction_rules(novelty_threshold=threshold), config)
-        self._instance_rules = _enabled(rules.instance_rules(), config)
-        for seed in seeds.all_seeds(db):
-            self._context.know_instruction("seed", seed.id, seed.task.instruction)
-        for entry in candidates.kept(db):
-            self._context.know_instruction("candidate", entry.id, entry.instruction)
+        self._instruction_rules = instruction_rules(threshold, disabled=config.disabled)
+        self._instance_rules = instance_rules(config.disabled)
+        self._instructions, self._instances = InstructionContext(), InstanceContext()
+        known = [Neighbour("seed", seed.id, seed.task.instruction) for seed in seeds.all_seeds(db)]
+        known += [Neighbour("candidate", entry.id, entry.instruction) for entry in candidates.kept(db)]
+        self._instructions.remember_all(known)
         for sample_id, instruction, input, output in samples.known_texts(db):
-            self._context.know_instance(sample_id, instruction, input, output)
+            self._instances.remember(sample_id, instruction, input, output)
 
     def judge_instruction(self, instruction: str) -> tuple[Verdict, ...]:
         """Every rule's verdict on a new instruction."""
-        return rules.judge_instruction(instruction, self._instruction_rules, self._context)
+        return judge_instruction(instruction, self._instruction_rules, self._instructions)
 
     def keep_instruction(self, candidate_id: int, instruction: str) -> None:
         """From now on the instruction is known."""
-        self._context.know_instruction("candidate", candidate_id, instruction)
+        self._instructions.remember("candidate", candidate_id, instruction)
 
     def judge_instances(self, instruction: str, instances: Sequence[ParsedInstance]) -> list[tuple[Verdict, ...]]:
         """Every rule's verdicts on the instances of one instruction."""
-        return rules.judge_instances(instruction, instances, self._instance_rules, self._context)
+        return judge_instances(instruction, instances, self._instance_rules, self._instances)
 
     def keep_instance(self, sample_id: int, instruction: str, instance: ParsedInstance) -> None:
         """From now on the instance is known."""
-        self._context.know_instance(sample_id, instruction, instance.input, instance.output)
-
-
-def _enabled(found: Sequence[Any], config: RulesConfig) -> tuple[Any, ...]:
-    return tuple(rule for rule in found if rule.name not in config.disabled)
+        self._instances.remember(sample_id, instruction, instance.input, instance.output)

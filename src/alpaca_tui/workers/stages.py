@@ -165,7 +165,7 @@ class InstanceStage:
     def _parse(self, template: str, completion: Completion) -> ParsedInstances:
         prompt = self._run.pack.stage(template)
         read = parsing.parse_output_first if template == "output_first" else parsing.parse_input_first
-        return read(prompt.cue + completion.text, completion.finish_reason, prompt.max_instances)
+        return read(completion.text, completion.finish_reason, cue=prompt.cue, max_instances=prompt.max_instances)
 
 
 def stages(run: Run) -> Sequence[StageWorker]:
