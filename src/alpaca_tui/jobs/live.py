@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import time
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +68,8 @@ class LiveWriter:
         if not force and not self.due():
             return
         self._due = time.monotonic() + self._interval
-        write_json(self._path, asdict(snapshot))
+        slots = tuple(replace(slot, text=slot.text[-MAX_SLOT_TEXT:]) for slot in snapshot.slots)
+        write_json(self._path, asdict(replace(snapshot, slots=slots)))
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
@@ -76,29 +79,58 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
         temporary.write_text(json.dumps(value, ensure_ascii=False), "utf-8", errors="replace")
         temporary.replace(path)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
-def read_live(project: Path, job_id: int) -> list[LiveSnapshot]:
-    """The snapshots of all of a job's workers, by worker; unreadable ones are left out."""
-    found = []
-    for path in sorted(live_dir(project, job_id).glob("[0-9]*.json")):
-        value = _read(path)
-        if value is not None:
-            slots = tuple(Slot(**slot) for slot in value.pop("slots", ()))
-            found.append(LiveSnapshot(**value, slots=slots))
-    return found
-
-
-def heartbeat_age(project: Path, job_id: int) -> float | None:
-    """Seconds since the runner's last heartbeat, or None where there was none."""
-    value = _read(live_dir(project, job_id) / "runner.json")
-    return None if value is None else max(0.0, time.time() - float(value["at"]))
-
-
-def _read(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The JSON object in a small file, or None where there is no readable one."""
     try:
         value = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def read_live(project: Path, job_id: int) -> list[LiveSnapshot]:
+    """The snapshots of all of a job's workers, by worker; unreadable ones are left out."""
+    paths = [p for p in live_dir(project, job_id).glob("*.json") if p.stem.isdecimal()]
+    found = []
+    for path in sorted(paths, key=lambda p: int(p.stem)):
+        value = read_json(path)
+        # Another version's snapshot may have other fields: it is display, not worth failing for.
+        with suppress(TypeError):
+            if value is not None:
+                slots = tuple(Slot(**slot) for slot in value.pop("slots", ()))
+                found.append(LiveSnapshot(**value, slots=slots))
+    return found
+
+
+def beat(project: Path, job_id: int, pid: int, create_time: float) -> None:
+    """Write the runner's heartbeat."""
+    value = {"at": time.time(), "pid": pid, "create_time": create_time, "host": socket.gethostname()}
+    write_json(live_dir(project, job_id) / "runner.json", value)
+
+
+def heartbeat_age(project: Path, job_id: int) -> float | None:
+    """Seconds since the runner's last heartbeat, or None where there was none."""
+    value = read_json(live_dir(project, job_id) / "runner.json")
+    at = value.get("at") if value else None
+    return max(0.0, time.time() - at) if isinstance(at, int | float) else None
+
+
+def beats_elsewhere(project: Path, job_id: int, within_s: float = 15.0) -> bool:
+    """Whether the job's runner beats on another machine that shares the directory; its pid means nothing here."""
+    value = read_json(live_dir(project, job_id) / "runner.json")
+    age = heartbeat_age(project, job_id)
+    return bool(value and age is not None and age < within_s and value.get("host") != socket.gethostname())
+
+
+def clear_live(project: Path, job_id: int) -> None:
+    """Remove what an earlier attempt left on display, and create the directories (0700) where missing."""
+    directory = live_dir(project, job_id)
+    for path in (directory.parent, directory):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path in directory.iterdir():
+        with suppress(OSError):
+            path.unlink()

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from alpaca_tui.core.errors import UsageError
+from alpaca_tui.jobs import hardware
+from alpaca_tui.jobs.hardware import MULTI_GPU_RECIPE
+from alpaca_tui.jobs.models import EMBEDDED
 from alpaca_tui.store.jobs import JobRow
 
 
@@ -62,19 +67,57 @@ class EvaluateSpec(Spec):
 
 SPECS: dict[str, type[Spec]] = {"generate": GenerateSpec, "train": TrainSpec, "evaluate": EvaluateSpec}
 
+GRACE_S: dict[str, float] = {"generate": 20.0, "evaluate": 20.0, "train": 120.0}
+"""Seconds between a stop request and SIGKILL; training saves a checkpoint in them."""
+
 
 def recipe_path(name: str) -> Path:
     """An accelerate recipe shipped with the training package."""
     return Path(str(files("alpaca_tui"))) / "training" / "recipes" / f"{name}.yaml"
 
 
+def validated(job: JobRow) -> Spec:
+    """The job's spec as an object. Raises UsageError where this version doesn't understand it."""
+    try:
+        return SPECS[job.kind].model_validate(job.spec)
+    except (KeyError, ValidationError) as error:
+        raise UsageError(f"this version of alpaca-tui does not understand the spec of job {job.id}: {error}") from error
+
+
 def command(project: Path, job: JobRow) -> list[str]:
-    """The argv of a job's worker."""
+    """The argv of a job's worker; training goes through ``accelerate launch`` with the recipe for this machine."""
+    spec = validated(job)
     arguments = ["--project", str(project), "--job", str(job.id)]
     worker = f"alpaca_tui.workers.{job.kind}"
-    if job.kind != "train":
+    if not isinstance(spec, TrainSpec):
         return [sys.executable, "-m", worker, *arguments]
-    spec = TrainSpec.model_validate(job.spec)
-    recipe = recipe_path(spec.recipe or "cpu")
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(recipe)]
+    found = hardware.visible_gpus()
+    recipe = spec.recipe or hardware.accelerate_recipe(found)
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(recipe_path(recipe))]
+    if spec.recipe is None and found:
+        used = found if recipe == MULTI_GPU_RECIPE else found[:1]
+        launch += ["--num_processes", str(len(used)), "--gpu_ids", ",".join(str(gpu.index) for gpu in used)]
     return [*launch, "-m", worker, *arguments]
+
+
+def environment(job: JobRow) -> dict[str, str]:
+    """What a worker finds in its environment beside what the runner has; a value that is already set there wins."""
+    wanted = {
+        "GOMP_SPINCOUNT": "2000",  # spinning longer halves decoding beside another busy process
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONSAFEPATH": "1",  # a file in the project directory must not shadow a library
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # the order in which the driver's management library counts
+    }
+    if all(_is_local(model) for model in _models(job.spec)):
+        wanted["HF_HUB_OFFLINE"] = "1"
+    return {name: value for name, value in wanted.items() if name not in os.environ}
+
+
+def _models(spec: dict[str, Any]) -> list[str]:
+    return [str(m) for m in (spec.get("model"), *spec.get("models", ())) if m is not None]
+
+
+def _is_local(model: str) -> bool:
+    # What job N was trained on lies in the cache since then.
+    return model == EMBEDDED or model.startswith("job:") or Path(model).expanduser().is_dir()

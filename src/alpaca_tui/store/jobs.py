@@ -70,6 +70,12 @@ def all_jobs(db: Database, kind: str | None = None) -> list[JobRow]:
     return [_row(r) for r in db["jobs"].rows_where(where, args, order_by="id")]
 
 
+def active(db: Database) -> list[JobRow]:
+    """The jobs that a process is at work on, or about to be, oldest first."""
+    marks = ", ".join("?" * len(ACTIVE))
+    return [_row(r) for r in db["jobs"].rows_where(f"state IN ({marks})", sorted(ACTIVE), order_by="id")]
+
+
 def _row(r: dict) -> JobRow:
     fields = dict(r)
     fields["spec"] = json.loads(fields["spec"])
@@ -85,14 +91,16 @@ def set_state(
     reason: str | None = None,
     exit_code: int | None = None,
     log_tail: str | None = None,
+    attempt: int | None = None,
 ) -> bool:
     """Go over to ``state`` if the present one allows it; return whether it did.
 
-    A loser of a race (two reconcilers, a runner that ends while a stop is asked for) changes nothing.
+    With ``attempt``, only while that attempt is the present one. A loser of a race (two reconcilers, a runner that
+    ends while a stop is asked for) changes nothing.
     """
     with write(db):
         job = get(db, job_id)
-        if not may_follow(job.state, state):
+        if not may_follow(job.state, state) or attempt not in (None, job.attempt):
             return False
         changes: dict[str, Any] = {"state": state}
         if state == "running":
@@ -110,6 +118,19 @@ def set_state(
     return True
 
 
+def claim(db: Database, job_id: int, pid: int, create_time: float) -> JobRow | None:
+    """Take a queued job for the runner (pid, create_time): it is running from now on. None where it isn't queued.
+
+    State and runner change in one transaction: no reader ever sees a running job without its runner.
+    """
+    with write(db):
+        if not set_state(db, job_id, "running"):
+            return None
+        job = get(db, job_id)
+        add_process(db, job_id, job.attempt, "runner", 0, pid, create_time)
+    return job
+
+
 def requeue(db: Database, job_id: int) -> None:
     """Queue an ended job again as its next attempt. Raises UsageError where it can't be resumed."""
     with write(db):
@@ -118,7 +139,14 @@ def requeue(db: Database, job_id: int) -> None:
             raise UsageError(f"job {job_id} is {job.state}; only stopped, failed or interrupted jobs can be resumed")
         db["jobs"].update(
             job_id,
-            {"state": "queued", "attempt": job.attempt + 1, "stop_requested_at": None, "finished_at": None},
+            {
+                "state": "queued",
+                "attempt": job.attempt + 1,
+                "stop_requested_at": None,
+                "finished_at": None,
+                "reason": None,
+                "exit_code": None,
+            },
         )
         event(db, job_id, "state", f"queued again (attempt {job.attempt + 1})")
 
@@ -163,6 +191,12 @@ def processes(db: Database, job_id: int, attempt: int) -> list[ProcessRow]:
     """The processes recorded for one attempt."""
     rows = db["job_processes"].rows_where("job_id = ? AND attempt = ?", [job_id, attempt])
     return [ProcessRow(r["role"], r["rank"], r["pid"], r["create_time"]) for r in rows]
+
+
+def state_since(db: Database, job_id: int) -> float:
+    """When the job entered its present state, in seconds since the epoch."""
+    row = db.execute("SELECT max(at) FROM job_events WHERE job_id = ? AND kind = 'state'", [job_id]).fetchone()
+    return float(row[0]) if row[0] is not None else get(db, job_id).created_at
 
 
 def event(db: Database, job_id: int, kind: str, detail: str) -> None:
