@@ -33,7 +33,7 @@ def loss_and_gradients(
     loss.backward()
     gradients = {name: w.grad for name, w in model.named_parameters() if w.grad is not None}
     assert len(gradients) == len(list(model.parameters()))
-    return float(loss), gradients
+    return loss.item(), gradients
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from alpaca_tui.core.errors import AlpacaError, RefusedError
 from alpaca_tui.core.records import TrainingExample
-from alpaca_tui.training import guard
+from alpaca_tui.training import callbacks, guard
 from alpaca_tui.training.callbacks import OnMetrics
 from alpaca_tui.training.checkpoints import checkpoints
 from alpaca_tui.training.config import ALL_LINEAR, TrainConfig
@@ -211,6 +213,35 @@ def test_a_full_disk_is_told_before_the_checkpoint(
     assert checkpoints(tmp_path) == []
 
 
+def test_a_disk_that_fills_while_saving_is_one_sentence(
+    toy_model_dir: Path, toy_examples: Examples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(checkpoint: Path, fingerprint: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(callbacks, "seal_checkpoint", full)
+    with pytest.raises(AlpacaError, match="is full; free some space and resume"):
+        run(settings(toy_model_dir, tmp_path, save_every=1), toy_examples[:20])
+
+
+def test_sigterm_saves_a_whole_checkpoint_and_stops(
+    toy_model_dir: Path, toy_examples: Examples, tmp_path: Path
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    def terminate(step: int, metrics: dict[str, float]) -> None:
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    try:
+        stop = StopOnSignal(signal.SIGTERM)
+        result = run(settings(toy_model_dir, tmp_path), toy_examples[:20], (), terminate, silent, stop)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert result.stopped and result.steps == 3
+    assert check(tmp_path / "checkpoint-3").facts["step"] == 3
+
+
 def test_examples_that_never_end_are_refused(toy_model_dir: Path, toy_examples: Examples, tmp_path: Path) -> None:
     with pytest.raises(RefusedError, match="end token is never supervised"):
         run(settings(toy_model_dir, tmp_path, max_length=18), toy_examples[16:])
@@ -269,7 +300,7 @@ if __name__ == "__main__":
     "launcher",
     [
         ["accelerate.commands.launch", "--config_file", "{recipe}", "-m", "tune"],
-        ["torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0", "-m", "tune"],
+        ["torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "tune"],
     ],
     ids=["accelerate launch cpu.yaml", "two processes on gloo"],
 )
@@ -298,7 +329,7 @@ def test_launched_run_learns_what_one_process_learns(
         [*command, str(tmp_path / "spec.json"), str(tmp_path / "out.json")],
         check=True,
         env={**os.environ, "PYTHONPATH": str(tmp_path), "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
-        timeout=300,
+        timeout=180,
     )
     launched, held_out = json.loads((tmp_path / "out.json").read_text())
     assert launched == pytest.approx(losses, abs=1e-4)

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate.commands.config.config_args import load_config_from_file
+
+from alpaca_tui.core.errors import AlpacaError, UsageError
+from alpaca_tui.training import config as config_module
+from alpaca_tui.training import model as model_module
+from alpaca_tui.training.config import TrainConfig, preset_for
+from alpaca_tui.training.model import (
+    add_lora,
+    load_base,
+    load_tokenizer,
+    parameter_count,
+    resolve_precision,
+    special_tokens,
+)
+
+RECIPES = Path(config_module.__file__).parent / "recipes"
+
+
+@pytest.fixture
+def copied(toy_model_dir: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(toy_model_dir, tmp_path / "copied")
+
+
+@pytest.mark.parametrize(
+    ("name", "processes", "cpu"),
+    [("cpu", 1, True), ("single-gpu", 1, False), ("v100x4-lora", 4, False)],
+)
+def test_recipes_are_read_by_accelerate(name: str, processes: int, cpu: bool) -> None:
+    recipe = load_config_from_file(str(RECIPES / f"{name}.yaml"))
+    assert (recipe.num_processes, recipe.use_cpu, recipe.mixed_precision) == (processes, cpu, "no")
+
+
+def test_faulty_settings_are_all_named_at_once() -> None:
+    with pytest.raises(UsageError) as caught:
+        TrainConfig.parse({"model": "m", "output_dir": "o", "learning_rate": -1, "speed": 3})
+    assert "learning_rate" in str(caught.value) and "speed" in str(caught.value)
+    with pytest.raises(UsageError, match="micro_batch is 16, more than the global_batch of 8"):
+        TrainConfig.parse({"model": "m", "output_dir": "o", "micro_batch": 16, "global_batch": 8})
+
+
+@pytest.mark.parametrize(
+    ("parameters", "method", "rate", "epochs", "batch"),
+    [
+        (6_738_415_616, "full", 2e-5, 3.0, 128),
+        (13_015_864_320, "full", 1e-5, 5.0, 128),
+        (6_738_415_616, "lora", 3e-4, 3.0, 128),
+        (134_515_008, "lora", 5e-4, 3.0, 8),
+    ],
+)
+def test_presets_are_alpacas_and_may_be_overridden(
+    parameters: int, method: config_module.Method, rate: float, epochs: float, batch: int
+) -> None:
+    made = TrainConfig.for_model(parameters, method, model="m", output_dir="o", learning_rate=None)
+    assert (made.learning_rate, made.epochs, made.global_batch, made.max_length) == (rate, epochs, batch, 512)
+    assert preset_for(parameters, method).source
+    assert TrainConfig.for_model(parameters, method, model="m", output_dir="o", epochs=1.0).epochs == 1.0
+
+
+def test_accumulation_makes_the_global_batch() -> None:
+    made = TrainConfig(model=Path("m"), output_dir=Path("o"), micro_batch=4, global_batch=128)
+    assert [made.accumulation(world) for world in (1, 4, 8)] == [32, 8, 4]
+    with pytest.raises(UsageError, match="cannot be spread over 200"):
+        made.accumulation(200)
+
+
+def test_precision_follows_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
+    for capability, expected in {(7, 0): "fp16", (7, 5): "fp16", (8, 0): "bf16", (9, 0): "bf16"}.items():
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda found=capability: found)
+        assert resolve_precision("auto", cpu=False) == expected
+    for fast, expected in {True: "bf16", False: "fp32"}.items():
+        monkeypatch.setattr(model_module, "_cpu_has_fast_bf16", lambda found=fast: found)
+        assert resolve_precision("auto", cpu=True) == expected
+    assert resolve_precision("fp32", cpu=False) == "fp32"
+    with pytest.raises(AlpacaError, match="fp16 training needs a GPU"):
+        resolve_precision("fp16", cpu=True)
+
+
+def test_full_tuning_holds_fp32_masters_and_lora_a_half_precision_base(toy_model_dir: Path) -> None:
+    full = load_base(toy_model_dir, method="full", precision="fp16", cpu=False, flatten=True)
+    assert {w.dtype for w in full.parameters()} == {torch.float32}
+    base = load_base(toy_model_dir, method="lora", precision="fp16", cpu=False, flatten=True)
+    assert {w.dtype for w in base.parameters()} == {torch.float16}
+    tuned = add_lora(base, TrainConfig(model=toy_model_dir, output_dir=toy_model_dir))
+    trained = {name: w.dtype for name, w in tuned.named_parameters() if w.requires_grad}
+    assert trained and set(trained.values()) == {torch.float32}
+    assert all("lora_" in name for name in trained)
+
+
+def test_special_tokens_of_the_toy(toy_model_dir: Path) -> None:
+    base = load_base(toy_model_dir, method="full", precision="fp32", cpu=True, flatten=True)
+    tokens = special_tokens(load_tokenizer(toy_model_dir), base.config)
+    # Its tokenizer adds no beginning token by itself, so neither do we.
+    assert (tokens.bos, tokens.eos, tokens.pad) == (None, 2, 0)
+    base.config.eos_token_id = 7
+    with pytest.raises(AlpacaError, match="ends with token 2 but"):
+        special_tokens(load_tokenizer(toy_model_dir), base.config)
+    base.config.vocab_size = 2
+    with pytest.raises(AlpacaError, match="without an end token"):
+        special_tokens(load_tokenizer(toy_model_dir), base.config)
+
+
+def test_parameters_are_counted_from_the_config(toy_model_dir: Path) -> None:
+    base = load_base(toy_model_dir, method="full", precision="fp32", cpu=True, flatten=True)
+    assert parameter_count(toy_model_dir) == sum(w.numel() for w in base.parameters())
+
+
+def test_a_folder_without_a_tokenizer_is_told_in_one_sentence(copied: Path) -> None:
+    for item in copied.glob("tokenizer*"):
+        item.unlink()
+    with pytest.raises(AlpacaError, match="has no tokenizer: copy"):
+        load_tokenizer(copied)
+    with pytest.raises(AlpacaError, match="is not a directory"):
+        load_tokenizer(copied / "nowhere")
+
+
+def test_a_model_that_is_not_whole_is_refused(copied: Path) -> None:
+    loading = {"method": "full", "precision": "fp32", "cpu": True, "flatten": True}
+    settings = json.loads((copied / "config.json").read_text())
+    (copied / "config.json").write_text(json.dumps({**settings, "num_hidden_layers": 3}))
+    with pytest.raises(AlpacaError, match="the model is not whole"):
+        load_base(copied, **loading)  # type: ignore[arg-type]
+    (copied / "model.safetensors").unlink()
+    with pytest.raises(AlpacaError, match="cannot be loaded"):
+        load_base(copied, **loading)  # type: ignore[arg-type]
+    (copied / "config.json").unlink()
+    with pytest.raises(AlpacaError, match=r"has no config\.json"):
+        load_base(copied, **loading)  # type: ignore[arg-type]
