@@ -1,5 +1,6 @@
 -- The verdicts on a sample's instruction, then those on the sample itself, each with its neighbour's text.
-SELECT 1 AS part, v.position, v.rule, v.passed, v.score, v.threshold, v.detail,
+SELECT 1 AS part, v.position AS position, v.rule AS rule, v.passed AS passed, v.score AS score,
+       v.threshold AS threshold, v.detail AS detail,
        CASE WHEN v.neighbour_seed_id IS NOT NULL THEN 'seed ' || v.neighbour_seed_id
             WHEN v.neighbour_candidate_id IS NOT NULL THEN 'candidate ' || v.neighbour_candidate_id END AS neighbour,
        coalesce(seed.instruction, other.instruction) AS neighbour_text

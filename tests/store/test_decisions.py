@@ -1,0 +1,137 @@
+"""What a reviewer gets: one key, one transaction; undo and redo without limit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlite_utils import Database
+
+from alpaca_tui.core.errors import UsageError
+from alpaca_tui.core.records import Verdict
+from alpaca_tui.store import candidates, database, decisions, samples
+from store.filling import Filler
+
+
+def states(db: Database) -> dict[int, str]:
+    return {row.id: row.state for row in samples.page(db, limit=1000)}
+
+
+def test_accept_reject_undo_redo(db: Database, filler: Filler) -> None:
+    a, b = filler.sample(), filler.sample("Name a river.")
+    decisions.decide(db, "accept", [a])
+    decisions.decide(db, "reject", [b], "off topic")
+    assert states(db) == {a: "accepted", b: "rejected"}
+    assert [d.sample_id for d in decisions.undo(db)] == [b]
+    assert states(db) == {a: "accepted", b: "pending"}
+    assert [d.sample_id for d in decisions.redo(db)] == [b]
+    decisions.undo(db)
+    decisions.undo(db)
+    assert states(db) == {a: "pending", b: "pending"}
+    assert decisions.undo(db) == []
+
+
+def test_a_batch_is_undone_as_one(db: Database, filler: Filler) -> None:
+    ids = [filler.sample(f"Name fruit number {i}.") for i in range(5)]
+    decisions.decide(db, "accept", ids)
+    assert len(decisions.undo(db)) == 5
+    assert set(states(db).values()) == {"pending"}
+    assert len(decisions.redo(db)) == 5
+    assert set(states(db).values()) == {"accepted"}
+
+
+def test_an_edit_is_a_revision_and_the_original_stays(db: Database, filler: Filler) -> None:
+    a = filler.sample(output="A pear.")
+    decisions.edit(db, a, "Name a fruit.", "", "A quince.")
+    row = samples.get(db, a)
+    assert row is not None
+    assert (row.output, row.revision, row.author) == ("A quince.", 2, "person")
+    decisions.undo(db)
+    decisions.edit(db, a, "Name a fruit.", "", "A fig.")
+    row = samples.get(db, a)
+    assert row is not None
+    assert (row.output, row.revision) == ("A fig.", 3)
+    assert [r["output"] for r in db["sample_revisions"].rows] == ["A pear.", "A quince.", "A fig."]
+    assert decisions.edit(db, a, "Name a fruit.", "", "A fig.") is None
+
+
+def test_a_new_decision_ends_redo(db: Database, filler: Filler) -> None:
+    a, b = filler.sample(), filler.sample("Name a river.")
+    decisions.decide(db, "accept", [a])
+    decisions.undo(db)
+    decisions.decide(db, "reject", [b])
+    assert decisions.redo(db) == []
+    assert states(db) == {a: "pending", b: "rejected"}
+
+
+def test_filtered_samples_must_be_rescued_first(db: Database, filler: Filler) -> None:
+    a = filler.sample("Name a fruit.", "", Verdict("empty_output", False))
+    with pytest.raises(UsageError, match="filtered out by the rule empty_output"):
+        decisions.decide(db, "accept", [a])
+    decisions.decide(db, "rescue", [a])
+    decisions.decide(db, "accept", [a])
+    assert states(db) == {a: "accepted"}
+    decisions.undo(db)
+    decisions.undo(db)
+    assert states(db) == {a: "filtered"}
+
+
+def test_an_unknown_sample_changes_nothing(db: Database, filler: Filler) -> None:
+    a = filler.sample()
+    with pytest.raises(UsageError, match="there is no sample 99"):
+        decisions.decide(db, "accept", [a, 99])
+    assert states(db) == {a: "pending"}
+
+
+def test_undo_works_after_a_restart(project: Path, db: Database, filler: Filler) -> None:
+    a = filler.sample()
+    decisions.decide(db, "accept", [a])
+    db.close()
+    again = database.open_project(project)
+    assert len(decisions.undo(again)) == 1
+    assert states(again) == {a: "pending"}
+
+
+STEPS = st.lists(
+    st.sampled_from(["accept 0", "accept 1", "reject 0", "reject 2", "edit 1", "undo", "redo"]), max_size=25
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=STEPS)
+def test_undoing_everything_gives_the_beginning_and_redoing_everything_the_end(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[str]
+) -> None:
+    db = database.create_project(tmp_path_factory.mktemp("p"))
+    filler = Filler(db)
+    ids = [filler.sample(f"Name fruit number {i}.") for i in range(3)]
+    begin = samples.page(db)
+    for step in steps:
+        name, _, which = step.partition(" ")
+        if name == "edit":
+            decisions.edit(db, ids[int(which)], f"New text {len(list(db['sample_revisions'].rows))}.", "", "x")
+        elif which:
+            decisions.decide(db, name, [ids[int(which)]])
+        else:
+            getattr(decisions, name)(db)
+    while decisions.redo(db):
+        pass
+    end = samples.page(db)
+    undone = 0
+    while decisions.undo(db):
+        undone += 1
+    assert samples.page(db) == begin
+    for _ in range(undone):
+        assert decisions.redo(db)
+    assert samples.page(db) == end
+    db.close()
+
+
+def test_a_rejected_instruction_is_no_demonstration_but_still_known(db: Database, filler: Filler) -> None:
+    a = filler.sample("Name a fruit.")
+    assert [entry.instruction for entry in candidates.pool(db)] == ["Name a fruit."]
+    decisions.decide(db, "reject", [a])
+    assert candidates.pool(db) == []
+    assert [entry.instruction for entry in candidates.kept(db)] == ["Name a fruit."]
