@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from alpaca_tui.core.errors import AlpacaError, RefusedError
 from alpaca_tui.core.records import TrainingExample
 from alpaca_tui.training import callbacks, guard
-from alpaca_tui.training.callbacks import OnMetrics
+from alpaca_tui.training.callbacks import OnMetrics, StopOnSignal
 from alpaca_tui.training.checkpoints import checkpoints
 from alpaca_tui.training.config import ALL_LINEAR, TrainConfig
 from alpaca_tui.training.evaluate import held_out_loss
