@@ -1,0 +1,247 @@
+"""The cockpit's app: modes, themes, signals, the one snapshot. What a screen shows is the screen's matter."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+
+from rich.text import Text
+from textual import on
+from textual.app import App
+from textual.binding import BindingType
+from textual.command import Provider
+from textual.screen import Screen
+
+from alpaca_tui import resources
+from alpaca_tui.core.errors import AlpacaError
+from alpaca_tui.ui import bindings, glyphs, theming
+from alpaca_tui.ui.literal import InertFilter, printable
+from alpaca_tui.ui.options import UiOptions
+from alpaca_tui.ui.screens.base import AppScreen
+from alpaca_tui.ui.screens.cockpit import CockpitScreen
+from alpaca_tui.ui.snapshot import Snapshot
+from alpaca_tui.ui.watcher import SnapshotArrived, Watcher
+from alpaca_tui.ui.widgets.frame import NavBar
+from alpaca_tui.ui.work import Work
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+    from alpaca_tui.config import Config
+
+__all__ = ["CockpitApp", "UiOptions", "run"]
+
+Severity = Literal["information", "warning", "error"]
+CRASH_FILE = "crash.log"
+
+
+def _screen(name: str) -> Callable[[], Screen[Any]]:
+    """A screen by its name, imported when it is first shown."""
+
+    def make() -> Screen[Any]:
+        if name == "cockpit":
+            return CockpitScreen()
+        module = import_module(f"alpaca_tui.ui.screens.{name}")
+        return cast("Screen[Any]", getattr(module, f"{name.capitalize()}Screen")())
+
+    return make
+
+
+def _palette() -> type[Provider]:
+    from alpaca_tui.ui.palette import Commands
+
+    return Commands
+
+
+class CockpitApp(App[None], inherit_bindings=False):
+    """The cockpit on one project."""
+
+    TITLE = "alpaca-tui"
+    CSS_PATH: ClassVar[Any] = [
+        resources.styles_dir() / "app.tcss",
+        *sorted((resources.styles_dir() / "screens").glob("*.tcss")),
+    ]
+    MODES: ClassVar[dict[str, Any]] = {name: _screen(name) for name in bindings.SCREENS}
+    DEFAULT_MODE = "cockpit"
+    BINDINGS: ClassVar[list[BindingType]] = list(bindings.bindings(None))
+    COMMAND_PALETTE_BINDING = "colon"
+    COMMANDS: ClassVar[Any] = {_palette}
+    ALLOW_SELECT = False
+    NOTIFICATION_TIMEOUT = 6
+    ENABLE_COMMAND_PALETTE = True
+
+    def __init__(self, project: Path, options: UiOptions | None = None, *, watch: bool = True) -> None:
+        super().__init__()
+        self.project = project
+        self.options = options or UiOptions()
+        self.glyphs = glyphs.ASCII if self.options.ascii else glyphs.UNICODE
+        self.snapshot = Snapshot(project.name)
+        self.watcher = Watcher(project, self.options, self.post_message)
+        self.work = Work(self)
+        self.keymap: Mapping[str, str] = {}
+        self._watch = watch
+        # Before every other filter: nothing that a widget draws reaches the terminal as a control sequence.
+        self._filters.insert(0, InertFilter())
+        for theme in theming.themes():
+            self.register_theme(theme)
+        self.theme = self.options.theme if self.options.theme in self.available_themes else theming.DEFAULT
+        if self.options.slow:
+            self.animation_level = "none"
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        """Our colours, for themes that don't know them."""
+        return theming.FALLBACK_VARIABLES
+
+    # Life ---------------------------------------------------------------------------------------------------------
+
+    def on_mount(self) -> None:
+        """Take over the signals; begin to look once the first frame is painted."""
+        self.set_class(self.options.ascii, "-ascii")
+        if not self.is_headless:
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                loop.add_signal_handler(number, self._signalled, number)
+        self._read_config()
+        if self._watch:
+            self.call_after_refresh(self.watcher.start)
+
+    def on_unmount(self) -> None:
+        """The watcher ends with the app; jobs don't."""
+        self.watcher.stop()
+
+    def _signalled(self, number: signal.Signals) -> None:
+        self.exit(return_code=128 + number)
+
+    def _read_config(self) -> None:
+        if not (self.project / "config.toml").exists():
+            return
+        try:
+            ui = self.config.ui
+        except AlpacaError as error:
+            self.say(str(error), "error")
+            return
+        self.keymap = dict(ui.keys)
+        self.set_keymap(self.keymap)
+        if ui.theme in self.available_themes and self.options.theme == theming.DEFAULT:
+            self.theme = ui.theme or self.theme
+        unknown = bindings.unknown_ids(self.keymap)
+        if unknown:
+            self.say(f"config.toml, [ui.keys]: no command is called {', '.join(unknown)}; ? lists them.", "warning")
+
+    @cached_property
+    def config(self) -> Config:
+        """The project's configuration. Raises UsageError where it can't be read."""
+        from alpaca_tui import config
+
+        return config.load(self.project)
+
+    @cached_property
+    def db(self) -> Database:
+        """The event loop's own connection, opened at the first need; for short reads and single decisions.
+
+        Raises AlpacaError where the project can't be opened.
+        """
+        from alpaca_tui.ui import reader
+
+        db = reader.connect(self.project, readonly=self.options.readonly)
+        # A person waits at the keyboard: better to say "busy" after two seconds than to hang for ten.
+        db.conn.execute("PRAGMA busy_timeout = 2000")
+        return db
+
+    def _fatal_error(self) -> None:
+        """Say in two lines that the cockpit broke; the traceback goes to a file, without values (they hold secrets)."""
+        path = self.project / CRASH_FILE
+        with suppress(OSError), open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            traceback.print_exc(file=file)
+        error = self._exception
+        what = printable(f"{type(error).__name__}: {error}")[:200]
+        self._exit_renderables.append(
+            Text(
+                f"alpaca-tui: the cockpit broke: {what}\nJobs go on. The traceback lies in {path}; open it again any time."
+            )
+        )
+        self._close_messages_no_wait()
+
+    # Snapshots ----------------------------------------------------------------------------------------------------
+
+    @on(SnapshotArrived)
+    def _take(self, event: SnapshotArrived) -> None:
+        self.show_snapshot(event.snapshot)
+
+    def show_snapshot(self, snapshot: Snapshot) -> None:
+        """Make the snapshot the present one and let the screen in sight draw it."""
+        self.snapshot = snapshot
+        for screen in self.screen_stack:
+            if isinstance(screen, AppScreen) and screen.is_mounted:
+                screen.take(snapshot)
+
+    def badges(self) -> dict[str, str]:
+        """Short notes for the tabs."""
+        pending = self.snapshot.facts.funnel.pending
+        active = len(self.snapshot.active)
+        return {name: str(n) for name, n in (("review", pending), ("jobs", active)) if n}
+
+    # Actions ------------------------------------------------------------------------------------------------------
+
+    def say(self, message: str, severity: Severity | str = "information") -> None:
+        """A toast; the text is shown to the letter."""
+        self.notify(printable(message), severity=cast("Severity", severity), markup=False)
+
+    def go(self, name: str) -> None:
+        """Show a screen."""
+        self.switch_mode(name)
+
+    def action_go(self, name: str) -> None:
+        """Show a screen."""
+        self.go(name)
+
+    @on(NavBar.Chosen)
+    def _tab_chosen(self, event: NavBar.Chosen) -> None:
+        self.go(event.screen_name)
+
+    def action_help(self) -> None:
+        """Every key."""
+        from alpaca_tui.ui.screens.dialogs import Reading, help_text
+
+        lines = help_text(self.current_mode, self.keymap, ascii=self.options.ascii)
+        self.push_screen(Reading(f"Keys: {bindings.TITLES[self.current_mode]}", lines))
+
+    def action_next_theme(self) -> None:
+        """The next of our themes."""
+        names = [theme.name for theme in theming.themes()]
+        here = names.index(self.theme) if self.theme in names else -1
+        self.theme = names[(here + 1) % len(names)]
+
+    def action_interrupt(self) -> None:
+        """Close what lies on top of the screen, else leave."""
+        if len(self.screen_stack) > 1:
+            self.screen.dismiss(None)
+        else:
+            self.action_leave()
+
+    def action_leave(self) -> None:
+        """Leave; the jobs go on and are there again next time."""
+        active = self.snapshot.active
+        if not active:
+            self.exit()
+            return
+        names = ", ".join(f"job {j.row.id} ({j.row.kind})" for j in active)
+        verb = "goes" if len(active) == 1 else "go"
+        self.exit(
+            message=Text(f"Detached: {names} {verb} on. Watch with: alpaca-tui status; come back with: alpaca-tui")
+        )
+
+
+def run(project: Path, *, options: UiOptions) -> int:
+    """Open the cockpit on an existing project; return the exit code (128 + n after signal n)."""
+    app = CockpitApp(project, options)
+    app.run(mouse=not options.no_mouse)
+    return app.return_code or 0

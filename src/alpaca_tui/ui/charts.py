@@ -1,0 +1,197 @@
+"""Bars and line charts as text, from a min/max envelope per column: a million points draw like a thousand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+from textual.content import Content
+
+from alpaca_tui.ui.figures import number
+from alpaca_tui.ui.glyphs import Glyphs
+
+# Dots of a braille cell by (column, row); the code point is 0x2800 plus their sum.
+_DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
+_AXIS_WIDTH = 8
+
+Mode = Literal["line", "points"]
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One series to draw; NaN values leave a gap."""
+
+    steps: Sequence[float]
+    values: Sequence[float]
+    style: str
+    mode: Mode = "line"
+
+
+def bar(value: float, top: float, width: int, glyphs: Glyphs) -> str:
+    """A horizontal bar of ``value`` on a scale that ends at ``top``; any value above 0 shows at least a trace."""
+    if top <= 0 or value <= 0 or width <= 0:
+        return ""
+    parts = len(glyphs.eighths) - 1
+    filled = max(1, round(min(1.0, value / top) * width * parts))
+    whole, rest = divmod(filled, parts)
+    return glyphs.eighths[-1] * whole + (glyphs.eighths[rest] if rest else "")
+
+
+def smoothed(values: Sequence[float], weight: float = 0.9) -> list[float]:
+    """Exponential moving average with bias correction (Kingma and Ba 2015, section 3); NaN values are passed over."""
+    out: list[float] = []
+    mean, correction = 0.0, 1.0
+    for value in values:
+        if math.isnan(value):
+            out.append(out[-1] if out else math.nan)
+            continue
+        mean = weight * mean + (1 - weight) * value
+        correction *= weight
+        out.append(mean / (1 - correction))
+    return out
+
+
+def envelope(curve: Curve, columns: int, first: float, last: float) -> list[tuple[float, float] | None]:
+    """(lowest, highest) value in each of ``columns`` equal slices of the steps from ``first`` to ``last``."""
+    out: list[tuple[float, float] | None] = [None] * columns
+    scale = (columns - 1) / (last - first) if last > first else 0.0
+    for step, value in zip(curve.steps, curve.values, strict=True):
+        if math.isfinite(value) and first <= step <= last:
+            column = round((step - first) * scale)
+            seen = out[column]
+            out[column] = (value, value) if seen is None else (min(seen[0], value), max(seen[1], value))
+    return out
+
+
+def joined(slices: Sequence[tuple[float, float] | None]) -> list[tuple[float, float] | None]:
+    """The slices with the gaps between two filled ones bridged by a straight line, and neighbours made to touch."""
+    out = list(slices)
+    filled = [i for i, s in enumerate(slices) if s is not None]
+    for left, right in pairwise(filled):
+        a, b = slices[left], slices[right]
+        assert a is not None and b is not None
+        start, end = (a[0] + a[1]) / 2, (b[0] + b[1]) / 2
+        previous = start
+        for i in range(left + 1, right + 1):
+            here = start + (end - start) * (i - left) / (right - left)
+            middle = (previous + here) / 2
+            seen = out[i] or (here, here)
+            out[i] = (min(seen[0], middle), max(seen[1], middle))
+            before = out[i - 1] or (previous, previous)
+            out[i - 1] = (min(before[0], middle), max(before[1], middle))
+            previous = here
+    return out
+
+
+class Canvas:
+    """A grid of cells with dots in braille (2 by 4 a cell) or one mark a cell in ASCII; the last layer colours a cell."""
+
+    def __init__(self, width: int, height: int, glyphs: Glyphs) -> None:
+        self.width, self.height, self._glyphs = width, height, glyphs
+        self.dots_x = 2 if glyphs.braille else 1
+        self.dots_y = 4 if glyphs.braille else 1
+        self._bits = [[0] * width for _ in range(height)]
+        self._marks: dict[tuple[int, int], str] = {}
+        self._styles = [[""] * width for _ in range(height)]
+
+    def fill(self, x: int, top: int, bottom: int, style: str, ascii_mark: str) -> None:
+        """Set the dots of column ``x`` from row ``top`` to row ``bottom`` (in dots, 0 above)."""
+        for y in range(max(0, top), min(self.height * self.dots_y - 1, bottom) + 1):
+            column, row = x // self.dots_x, y // self.dots_y
+            if self._glyphs.braille:
+                self._bits[row][column] |= _DOTS[x % 2][y % 4]
+            else:
+                self._marks[column, row] = ascii_mark
+            self._styles[row][column] = style
+
+    def mark(self, x: int, y: int, sign: str, style: str) -> None:
+        """Put a sign into the cell that holds the dot (x, y)."""
+        column, row = x // self.dots_x, min(self.height - 1, max(0, y // self.dots_y))
+        self._marks[column, row] = sign
+        self._styles[row][column] = style
+
+    def row(self, y: int) -> Content:
+        """One line of the canvas."""
+        runs: list[tuple[str, str]] = []
+        for x in range(self.width):
+            bits, style = self._bits[y][x], self._styles[y][x]
+            sign = self._marks.get((x, y)) or (chr(0x2800 + bits) if bits else " ")
+            if runs and runs[-1][1] == style:
+                runs[-1] = (runs[-1][0] + sign, style)
+            else:
+                runs.append((sign, style))
+        return Content.assemble(*runs)
+
+
+def bounds(curves: Iterable[Curve]) -> tuple[float, float, float, float] | None:
+    """(first step, last step, lowest, highest value) over all curves; None where nothing is finite."""
+    steps: list[float] = []
+    values: list[float] = []
+    for curve in curves:
+        finite = [(s, v) for s, v in zip(curve.steps, curve.values, strict=True) if math.isfinite(v)]
+        if finite:
+            steps += [finite[0][0], finite[-1][0]]
+            found = [v for _, v in finite]
+            values += [min(found), max(found)]
+    if not steps:
+        return None
+    return min(steps), max(steps), min(values), max(values)
+
+
+def line_chart(curves: Sequence[Curve], width: int, height: int, glyphs: Glyphs, *, last: float = 0) -> list[Content]:
+    """The curves over each other with labelled axes, ``height`` lines of ``width`` cells.
+
+    The steps axis reaches at least to ``last`` (the planned end). Empty where the space or the data do not suffice.
+    """
+    limits = bounds(curves)
+    plot_width, plot_height = width - _AXIS_WIDTH, height - 1
+    if limits is None or plot_width < 8 or plot_height < 2:
+        return []
+    first, seen, low, high = limits
+    end = max(seen, last)
+    margin = (high - low) * 0.06 or max(abs(high) * 0.05, 0.01)
+    low, high = low - margin, high + margin
+    canvas = Canvas(plot_width, plot_height, glyphs)
+    rows = plot_height * canvas.dots_y
+
+    def y_of(value: float) -> int:
+        return round((high - value) / (high - low) * (rows - 1))
+
+    for curve, sign in zip(curves, ("'", "*", glyphs.mark) + ("+",) * len(curves), strict=False):
+        slices = envelope(curve, plot_width * canvas.dots_x, first, end)
+        if curve.mode == "line":
+            slices = joined(slices)
+        for x, found in enumerate(slices):
+            if found is None:
+                continue
+            if curve.mode == "points":
+                canvas.mark(x, y_of((found[0] + found[1]) / 2), glyphs.mark, curve.style)
+            else:
+                canvas.fill(x, y_of(found[1]), y_of(found[0]), curve.style, sign)
+    labels = _labels(low, high, plot_height)
+    lines = [
+        Content.assemble((f"{labels.get(y, ''):>{_AXIS_WIDTH - 2}} {glyphs.axis}", "$muted"), canvas.row(y))
+        for y in range(plot_height)
+    ]
+    return [*lines, _steps_axis(first, end, plot_width)]
+
+
+def _labels(low: float, high: float, rows: int) -> dict[int, str]:
+    count = max(2, min(5, rows // 3 + 1))
+    places = {round(i * (rows - 1) / (count - 1)) for i in range(count)}
+    digits = max(0, min(4, 2 - math.floor(math.log10(high - low)))) if high > low else 3
+    return {y: number(high - (high - low) * (y + 0.5) / rows, digits)[: _AXIS_WIDTH - 2] for y in places}
+
+
+def _steps_axis(first: float, last: float, width: int) -> Content:
+    middle = f"{(first + last) / 2:.0f}"
+    start, end = f"{first:.0f}", f"{last:.0f}"
+    line = start.ljust(width)
+    at = (width - len(middle)) // 2
+    if width > len(start) + len(middle) + len(end) + 6:
+        line = line[:at] + middle + line[at + len(middle) :]
+    line = line[: width - len(end)] + end if last > first else line
+    return Content.styled(" " * _AXIS_WIDTH + line, "$muted")

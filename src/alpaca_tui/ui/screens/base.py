@@ -1,0 +1,118 @@
+"""What every screen of the cockpit shares: the frame, the snapshot, refusing to write in read-only mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Container
+from textual.screen import Screen
+
+from alpaca_tui.core.errors import AlpacaError
+from alpaca_tui.ui import bindings
+from alpaca_tui.ui.snapshot import JobView, Snapshot
+from alpaca_tui.ui.widgets.frame import KeyFooter, NavBar, StatusLine
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+    from alpaca_tui.ui.app import CockpitApp
+
+Result = TypeVar("Result")
+
+
+class AppScreen(Screen[None]):
+    """A screen with tabs, status line and footer; subclasses fill the body and draw snapshots."""
+
+    NAME: ClassVar[str]
+    BINDINGS: list[BindingType] = []
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        if "NAME" in cls.__dict__:
+            cls.BINDINGS = list(bindings.bindings(cls.NAME))
+        super().__init_subclass__(**kwargs)
+
+    @property
+    def cockpit(self) -> CockpitApp:
+        """The app, with its type."""
+        return cast("CockpitApp", self.app)
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What is known now."""
+        return self.cockpit.snapshot
+
+    def compose(self) -> ComposeResult:
+        """Tabs, body, status, keys."""
+        app = self.cockpit
+        yield NavBar(self.NAME, app.glyphs)
+        with Container(id="body"):
+            yield from self.compose_body()
+        yield StatusLine(app.glyphs, readonly=app.options.readonly)
+        yield KeyFooter(self.NAME, lambda: app.keymap, ascii=app.options.ascii)
+
+    def compose_body(self) -> ComposeResult:
+        """The screen's own widgets."""
+        yield from ()
+
+    def on_mount(self) -> None:
+        """Draw what is known already."""
+        self.take(self.snapshot)
+
+    def on_screen_resume(self) -> None:
+        """Catch up with what came while another screen was shown."""
+        if self.is_mounted:
+            self.take(self.snapshot)
+
+    def take(self, snapshot: Snapshot) -> None:
+        """Draw a snapshot: the frame here, the body in ``show_snapshot``."""
+        self.query_one(StatusLine).show(snapshot)
+        self.query_one(NavBar).badge(self.cockpit.badges())
+        self.show_snapshot(snapshot)
+
+    def show_snapshot(self, snapshot: Snapshot) -> None:
+        """Draw the body."""
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Say why nothing happens where the project may only be read."""
+        if self.cockpit.options.readonly and any(c.writes and c.action == action for c in bindings.commands(self.NAME)):
+            self.cockpit.say("Read only: this cockpit only watches. Start it without --readonly to change something.")
+            return False
+        return True
+
+    def in_store(self, act: Callable[[Database], Result]) -> Result | None:
+        """Run a short act on the store; say what went wrong, and how to mend it, where it did. None on failure."""
+        import sqlite3
+
+        try:
+            return act(self.cockpit.db)
+        except AlpacaError as error:
+            self.cockpit.say(str(error), severity="error")
+        except sqlite3.OperationalError as error:
+            self.cockpit.say(f"The project is busy ({error}); nothing was changed. Press the key again.", "error")
+        return None
+
+    def stop_job(self, job: JobView | None) -> None:
+        """Ask, then ask the job to stop."""
+        from alpaca_tui.ui.screens.dialogs import Confirm
+
+        if job is None or not job.active:
+            self.cockpit.say("There is nothing to stop: no job of this kind is at work.")
+            return
+        what = {"train": "It saves a checkpoint first and can be resumed.", "generate": "What was made is kept."}
+        text = f"Stop job {job.row.id} ({job.row.kind})? {what.get(job.row.kind, 'It can be resumed.')}"
+
+        def stop(confirmed: bool | None) -> None:
+            if confirmed:
+                self.cockpit.work.stop(job.row.id)
+
+        self.app.push_screen(Confirm(text, "Stop it"), stop)
+
+    def resume_job(self, job: JobView | None) -> None:
+        """Queue the job again and start it."""
+        if job is None or job.row.state not in ("failed", "stopped", "interrupted"):
+            self.cockpit.say("There is nothing to resume: only stopped, failed or interrupted jobs can go on.")
+            return
+        self.cockpit.work.resume(job.row.id)

@@ -1,0 +1,350 @@
+"""The four panes of the cockpit: seeds and pool, live generation, filter funnel, training loss."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import events
+from textual.content import Content
+from textual.message import Message
+
+from alpaca_tui.ui import charts
+from alpaca_tui.ui.figures import duration, number, share
+from alpaca_tui.ui.glyphs import Glyphs
+from alpaca_tui.ui.literal import literal, literal_line
+from alpaca_tui.ui.snapshot import JobView, Snapshot, TrainingView
+from alpaca_tui.ui.widgets import funnel
+from alpaca_tui.ui.widgets.lines import EMPTY, LinesView
+
+BLANK = Snapshot("")
+
+
+class Pane(LinesView):
+    """A framed part of the cockpit that answers one question at a glance and opens a screen."""
+
+    can_focus = True
+    TITLE: ClassVar[str]
+    OPENS: ClassVar[str]
+    """The screen that enter opens."""
+
+    class Opened(Message):
+        """A pane was clicked twice."""
+
+        def __init__(self, screen: str) -> None:
+            super().__init__()
+            self.screen_name = screen
+
+    def __init__(self, glyphs: Glyphs, *, id: str) -> None:
+        super().__init__(id=id, classes="pane")
+        self.glyphs = glyphs
+        self.snapshot = BLANK
+        self._retitle(focused=False)
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Show another snapshot."""
+        self.snapshot = snapshot
+        self.update_lines()
+
+    def summary(self) -> Content:
+        """The pane in one line, for where it has no room."""
+        raise NotImplementedError
+
+    def _retitle(self, *, focused: bool) -> None:
+        self.border_title = f"{self.glyphs.pointer} {self.TITLE}" if focused else self.TITLE
+
+    def on_focus(self) -> None:
+        """Mark the pane by a sign too, not by colour alone."""
+        self._retitle(focused=True)
+
+    def on_blur(self) -> None:
+        """Take the sign away."""
+        self._retitle(focused=False)
+
+    def on_click(self, event: events.Click) -> None:
+        """Two clicks open the pane's screen."""
+        if event.chain == 2:
+            self.post_message(self.Opened(self.OPENS))
+
+
+class SeedsPane(Pane):
+    """Seed tasks and pool: what the next prompt is drawn from."""
+
+    TITLE = "Seed tasks and pool"
+    OPENS = "seeds"
+
+    def summary(self) -> Content:
+        """Human and machine halves in one line."""
+        facts = self.snapshot.facts
+        return Content.assemble(
+            (f"{facts.seeds_enabled}", "bold"), (" seeds + ", "$muted"), (f"{facts.funnel.kept}", "bold"),
+            (" machine-made in the pool", "$muted"),
+        )  # fmt: skip
+
+    def compose_lines(self, width: int, height: int) -> list[Content]:
+        """Counts, a bar of the two halves, the newest instructions."""
+        facts = self.snapshot.facts
+        if not self.snapshot.loaded:
+            return [Content.styled(f"Reading the project{self.glyphs.ellipsis}", "$muted")]
+        if not facts.seeds:
+            return [Content.styled("No seed tasks yet. Import some: alpaca-tui seeds import FILE", "$muted")]
+        human, machine = facts.seeds_enabled, facts.funnel.kept
+        disabled = f", {facts.seeds - human} off" if facts.seeds > human else ""
+        lines = [
+            Content.assemble(
+                (f"{human + machine:,}", "bold"), (" instructions in the pool", "$muted"),
+            ),
+            self._halves(human, machine, width),
+            Content.assemble(
+                ("█ ", "$human"), (f"{human:,}", "bold"), (" by people", "$muted"),
+                (f"  ({facts.classification} classification{disabled})", "$faint"),
+            ),
+            Content.assemble(
+                ("▒ ", "$machine"), (f"{machine:,}", "bold"), (" by the model", "$muted"),
+            ),
+        ]  # fmt: skip
+        if self.glyphs.braille is False:
+            lines[2] = Content.assemble(("# ", "$human"), lines[2][2:])
+            lines[3] = Content.assemble(("= ", "$machine"), lines[3][2:])
+        room = height - len(lines) - 2
+        if room >= 1 and facts.newest:
+            lines += [EMPTY, Content.styled("Newest", "$muted underline")]
+            for entry in facts.newest[:room]:
+                text = literal_line(entry.instruction, newline=self.glyphs.newline)
+                lines.append(Content.assemble((f"{entry.label:>5} ", "$faint"), text).truncate(width, ellipsis=True))
+        elif room >= 1:
+            lines += [EMPTY, Content.styled("The model has added nothing yet. Press n to generate.", "$muted")]
+        return lines
+
+    def _halves(self, human: int, machine: int, width: int) -> Content:
+        inside = max(1, width)
+        left = max(1, round(inside * human / (human + machine))) if human else 0
+        left = min(left, inside - 1) if machine else inside
+        solid, shaded = ("█", "▒") if self.glyphs.braille else ("#", "=")
+        return Content.assemble((solid * left, "$human"), (shaded * (inside - left), "$machine"))
+
+
+class LivePane(Pane):
+    """Live generation: one slot per sample in flight, with its stage and its text as it comes."""
+
+    TITLE = "Live generation"
+    OPENS = "jobs"
+
+    @property
+    def job(self) -> JobView | None:
+        """The job to show: one with text in flight, else the newest generation."""
+        active = self.snapshot.active
+        writing = next((j for j in active if j.slots), None)
+        return writing or next((j for j in active if j.row.kind != "train"), None) or self.snapshot.newest("generate")
+
+    def summary(self) -> Content:
+        """State, speed and time to the target."""
+        job = self.job
+        if job is None:
+            return Content.styled("nothing generated yet; press n", "$muted")
+        if not job.active:
+            return Content.assemble(("last: ", "$muted"), f"job {job.row.id} {job.row.state}")
+        parts = [f"job {job.row.id} {job.row.state}"]
+        if job.slots:
+            parts.append(f"{len(job.slots)} in flight")
+        if job.tokens_per_s:
+            parts.append(f"{job.tokens_per_s:.0f} tok/s")
+        if job.live and job.live[0].eta_s is not None:
+            parts.append(f"{duration(job.live[0].eta_s)} left")
+        return Content(f" {self.glyphs.dot} ".join(parts))
+
+    def compose_lines(self, width: int, height: int) -> list[Content]:
+        """A header with progress, then the slots."""
+        if not self.snapshot.loaded:
+            return []
+        job = self.job
+        if job is None:
+            return [
+                Content("Nothing has been generated yet."),
+                EMPTY,
+                Content.assemble("Press ", ("n", "$accent bold"), " to start a generation; what is being"),
+                Content("written then appears here, word by word."),
+            ]
+        if not job.active:
+            return ended_lines(job, self.glyphs, "n", "starts another generation")
+        lines = [*self._header(job, width)]
+        slots = job.slots
+        if not slots:
+            return [*lines, EMPTY, literal_line(job.live[0].activity if job.live else "starting", "$muted")]
+        if height - len(lines) > len(slots):
+            lines.append(EMPTY)
+        return lines + self._slots(job, width, height - len(lines))
+
+    def _header(self, job: JobView, width: int) -> list[Content]:
+        dot = f" {self.glyphs.dot} "
+        activity = job.live[0].activity if job.live else job.row.state
+        head = Content.assemble(
+            (f"{job.letter}{job.row.id} ", "bold"),
+            (self.glyphs.alive if not job.silent else "!", "$success" if not job.silent else "$error"),
+            " ",
+            literal_line(activity),
+            (dot + f"{job.tokens_per_s:.0f} tok/s" if job.tokens_per_s else "", "$muted"),
+        )
+        progress = job.progress or 0.0
+        eta = job.live[0].eta_s if job.live else None
+        goal = f"{self.snapshot.usable}/{job.row.spec['target']}" if "target" in job.row.spec else share(progress, 1)
+        tail = f" {goal}" + (f"{dot}{duration(eta)} left" if eta is not None else "")
+        return [head, progress_bar(progress, max(4, width - len(tail)), self.glyphs, tail)]
+
+    def _slots(self, job: JobView, width: int, height: int) -> list[Content]:
+        slots = job.slots
+        fitting = slots[: max(1, height)]
+        rows = max(1, height // len(fitting))
+        extra = height - rows * len(fitting) if rows > 1 else 0
+        lines: list[Content] = []
+        for place, slot in enumerate(fitting):
+            mine = rows + (1 if place < extra else 0)
+            stage = slot.stage.replace("_", " ")
+            head = Content.assemble(
+                (f"{self.glyphs.pointer} ", "$machine"),
+                literal_line(stage, "bold"),
+                (f" {slot.tokens}", "$muted"),
+            )
+            if mine == 1:
+                head = head.truncate(19).extend_right(max(1, 20 - head.cell_length))
+                lines.append(Content.assemble(head, *page_of(slot.text, width - 20, 1, self.glyphs)))
+            else:
+                label = literal_line(slot.label, "$faint")
+                lines.append(Content.assemble(head, (" tokens  ", "$muted"), label).truncate(width, ellipsis=True))
+                page = page_of(slot.text, width - 2, mine - 1, self.glyphs)
+                lines += [Content("  ") + line for line in page] + [EMPTY] * (mine - 1 - len(page))
+        return lines
+
+
+def page_of(text: str, width: int, rows: int, glyphs: Glyphs) -> list[Content]:
+    """The page that is being written: the text in pages of ``rows`` lines, the last one.
+
+    Turning a full page repaints less than scrolling each line up: a growing text changes one row at a time.
+    """
+    if width < 2:
+        return []
+    lines = literal(text.strip("\n").replace("\n", f"{glyphs.newline} ") if rows == 1 else text.strip("\n")).wrap(width)
+    first = max(0, (len(lines) - 1) // rows * rows)
+    return lines[first : first + rows]
+
+
+def progress_bar(progress: float, width: int, glyphs: Glyphs, tail: str) -> Content:
+    """A bar of ``width`` cells and what stands behind it."""
+    done = charts.bar(progress, 1.0, width, glyphs)
+    rest = glyphs.track * max(0, width - Content(done).cell_length)
+    return Content.assemble((done, "$success"), (rest, "$line"), (tail, "$muted"))
+
+
+def ended_lines(job: JobView, glyphs: Glyphs, key: str, what: str) -> list[Content]:
+    """How a job ended, and what to do next."""
+    good = job.row.state == "succeeded"
+    sign = (glyphs.check, "$success bold") if good else (glyphs.cross, "$error bold")
+    lines = [Content.assemble(sign, f" job {job.row.id} ({job.row.kind}) {job.row.state}")]
+    if job.row.reason:
+        lines.extend(literal_line(job.row.reason, "$muted").wrap(60))
+    if job.row.state in ("failed", "stopped", "interrupted"):
+        lines.append(Content.assemble(("R", "$accent bold"), (" goes on where it was", "$muted")))
+    return [*lines, Content.assemble((key, "$accent bold"), (f" {what}", "$muted"))]
+
+
+class FunnelPane(Pane):
+    """The filter funnel: from response to accepted, with a count per rule."""
+
+    TITLE = "Filter funnel"
+    OPENS = "filters"
+
+    def summary(self) -> Content:
+        """Responses to accepted in one line."""
+        f = self.snapshot.facts.funnel
+        arrow = f" {self.glyphs.arrow} "
+        return Content.assemble(
+            (f"{f.candidates}", "bold"), (f" candidates{arrow}", "$muted"), (f"{f.kept}", "bold"),
+            (f" kept{arrow}", "$muted"), (f"{f.pending}", "bold"), (" pending, ", "$muted"),
+            (f"{f.accepted}", "bold"), (" accepted", "$muted"),
+        )  # fmt: skip
+
+    def compose_lines(self, width: int, height: int) -> list[Content]:
+        """A bar per step and rule."""
+        if not self.snapshot.loaded:
+            return []
+        f = self.snapshot.facts.funnel
+        if not f.completions:
+            return [Content.styled("No response to filter yet. Press n to generate.", "$muted")]
+        return funnel.lines(f, width, height, self.glyphs)
+
+
+class LossPane(Pane):
+    """The training loss: raw, smoothed and held-out."""
+
+    TITLE = "Training loss"
+    OPENS = "train"
+
+    def summary(self) -> Content:
+        """Step and losses in one line."""
+        training = self.snapshot.training
+        if training is None:
+            return Content.styled("no training yet", "$muted")
+        return Content.assemble((f"job {training.job.row.id} {training.job.row.state}: ", "$muted"), figures(training))
+
+    def compose_lines(self, width: int, height: int) -> list[Content]:
+        """Figures, chart, legend."""
+        if not self.snapshot.loaded:
+            return []
+        training = self.snapshot.training
+        if training is None:
+            return [
+                Content("No training yet."),
+                EMPTY,
+                Content.assemble("Accept samples (", ("2", "$accent bold"), "), then freeze a data set and train ("
+                                 , ("5", "$accent bold"), ")."),
+            ]  # fmt: skip
+        return loss_lines(training, width, height, self.glyphs)
+
+
+def figures(training: TrainingView) -> Content:
+    """Step, losses and learning rate as they are now."""
+    loss, held_out = training.curve("loss"), training.curve("eval_loss")
+    if not loss.steps:
+        activity = training.job.live[0].activity if training.job.live else training.job.row.state
+        return literal_line(activity, "$muted")
+    planned = planned_steps(training)
+    parts: list[tuple[str, str]] = [
+        ("step ", "$muted"), (f"{loss.steps[-1]}{f'/{planned}' if planned else ''}", "bold"),
+        ("  loss ", "$muted"), (number(loss.last), "bold $smooth"),
+    ]  # fmt: skip
+    if held_out.steps:
+        parts += [("  held-out ", "$muted"), (number(held_out.last), "bold $held-out")]
+    rate = training.curve("learning_rate").last
+    if rate is not None:
+        parts += [("  lr ", "$muted"), (f"{rate:.1e}", "")]
+    return Content.assemble(*parts)
+
+
+def planned_steps(training: TrainingView) -> int:
+    """The optimiser steps that were asked for; 0 where epochs decide and none is known."""
+    planned = training.job.row.spec.get("overrides", {}).get("max_steps")
+    if planned:
+        return int(planned)
+    progress, steps = training.job.progress, training.curve("loss").steps
+    return round(steps[-1] / progress) if progress and steps else 0
+
+
+def loss_lines(training: TrainingView, width: int, height: int, glyphs: Glyphs) -> list[Content]:
+    """Figures, the chart of raw, smoothed and held-out loss, and a legend."""
+    job = training.job
+    loss, held_out = training.curve("loss"), training.curve("eval_loss")
+    head = [Content.assemble((f"{job.letter}{job.row.id} ", "bold"), figures(training))]
+    if not job.active and job.row.state != "succeeded" and job.row.reason:
+        head.append(Content.assemble((f"{glyphs.cross} ", "$error bold"), literal_line(job.row.reason, "$muted")))
+    curves = [
+        charts.Curve(loss.steps, loss.values, "$raw"),
+        charts.Curve(loss.steps, charts.smoothed(loss.values), "$smooth bold"),
+        charts.Curve(held_out.steps, held_out.values, "$held-out bold", "points"),
+    ]
+    legend = Content.assemble(
+        (" " * 8 + ("⣿" if glyphs.braille else "'") + " raw  ", "$raw"),
+        (("⠤⠤" if glyphs.braille else "*") + " smoothed  ", "$smooth"),
+        (f"{glyphs.mark} held-out" if held_out.steps else "", "$held-out"),
+    )
+    room = height - len(head) - (1 if height > 6 else 0)
+    chart = charts.line_chart(curves, width, room, glyphs, last=planned_steps(training))
+    return [*head, *chart, legend] if chart and height > 6 else [*head, *chart]
