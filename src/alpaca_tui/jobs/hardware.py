@@ -112,6 +112,11 @@ def accelerate_recipe(found: Sequence[Gpu]) -> str:
     return SINGLE_GPU_RECIPE if len(found) == 1 else MULTI_GPU_RECIPE
 
 
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def host(project: Path | None = None) -> Host:
     """Cores and memory within the limits of the process's affinity and container, and the free disk at ``project``."""
     memory = psutil.virtual_memory()
@@ -120,8 +125,7 @@ def host(project: Path | None = None) -> Host:
     total, available = memory.total, memory.available
     if limit is not None and limit < total:
         total, available = limit, max(0, min(available, limit - used))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Host(cores, total, available, psutil.disk_usage(str(project or Path.cwd())).free)
+    return Host(cores(), total, available, psutil.disk_usage(str(project or Path.cwd())).free)
 
 
 def _bytes_in(path: Path) -> int | None:

@@ -94,9 +94,17 @@ def command(project: Path, job: JobRow) -> list[str]:
     found = hardware.visible_gpus()
     recipe = spec.recipe or hardware.accelerate_recipe(found)
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(recipe_path(recipe))]
-    if spec.recipe is None and found:
+    if spec.recipe is None:
         used = found if recipe == MULTI_GPU_RECIPE else found[:1]
-        launch += ["--num_processes", str(len(used)), "--gpu_ids", ",".join(str(gpu.index) for gpu in used)]
+        ranks = max(1, len(used))
+        launch += [
+            "--num_processes",
+            str(ranks),
+            "--num_cpu_threads_per_process",
+            str(max(1, hardware.cores() // ranks)),
+        ]
+        if used:
+            launch += ["--gpu_ids", ",".join(str(gpu.index) for gpu in used)]
     return [*launch, "-m", worker, *arguments]
 
 

@@ -232,18 +232,20 @@ class Supervisor:
         Not to a launcher with workers: it would end at once and take them with it in the middle of a save.
         """
         workers = self._workers()
-        for target in workers or processes.descendants():
+        for target in workers if workers is not None else processes.descendants():
             if target not in self._asked:
                 self._asked.add(target)
                 processes.send(target, signal.SIGTERM)
 
-    def _workers(self) -> list[Identity]:
+    def _workers(self) -> list[Identity] | None:
+        """The living workers on record; None where none has ever registered."""
         try:
             rows = jobs.processes(self._db, self._job.id, self._job.attempt)
         except sqlite3.Error as error:
             self._note(error)
             return []
-        return [Identity(r.pid, r.create_time) for r in rows if r.role == "worker" and processes.alive(*_who(r))]
+        workers = [Identity(row.pid, row.create_time) for row in rows if row.role == "worker"]
+        return [worker for worker in workers if processes.alive(*worker)] if workers else None
 
     def _clear(self) -> bool:
         """End whatever is left: workers in sessions of their own, helpers; return whether it took force after a stop.
@@ -296,7 +298,3 @@ class Supervisor:
                 if time.monotonic() >= give_up:
                     raise
             time.sleep(_BEAT_S)
-
-
-def _who(row: jobs.ProcessRow) -> Identity:
-    return Identity(row.pid, row.create_time)
