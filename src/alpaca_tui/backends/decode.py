@@ -1,0 +1,316 @@
+"""The batched decode loop: left-padded rows behind a prefix computed once, each leaving when it is finished."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from alpaca_tui.backends.detokenize import StreamText
+from alpaca_tui.backends.kvcache import Prefix, RowCache
+from alpaca_tui.backends.logits import Sampler
+from alpaca_tui.core.errors import AlpacaError, Cancelled
+from alpaca_tui.core.records import Completion, FinishReason, Request
+
+MIN_SHARED = 32  # tokens; a shorter common prefix is not worth a pass of its own
+KEPT_PREFIXES = 2  # a worker alternates between at most two stages
+PREFILL_TOKENS = 16_384  # padded tokens read in one forward pass at most, which bounds its activations
+
+
+@dataclass(slots=True)
+class Row:
+    """One request on its way through the decoder."""
+
+    index: int
+    request: Request
+    prompt: list[int]
+    limit: int  # tokens that may be generated: the request's own limit or what the context leaves
+    choices: list[int]
+    decode: Callable[[list[int]], str]
+    ids: list[int] = field(default_factory=list)
+    choice_logprobs: tuple[float, ...] | None = None
+    finish: FinishReason | None = None
+    stream: StreamText = field(init=False)
+    generator: torch.Generator = field(init=False)
+    started: float = field(init=False)
+
+    def start(self) -> None:
+        """Puts the row at its beginning, also after an attempt that ran out of memory."""
+        self.ids = []
+        self.finish = None
+        self.stream = StreamText(self.decode, self.prompt, self.request.params.stop)
+        self.generator = torch.Generator().manual_seed(self.request.seed % 2**63)
+        self.started = time.monotonic()
+
+    def push(self, token: int, eos_ids: frozenset[int]) -> None:
+        """Takes the next token and notices whether it is the last."""
+        self.ids.append(token)
+        if token in eos_ids:
+            self.finish = "eos"
+        elif self.stream.push(token):
+            self.finish = "stop"
+        elif len(self.ids) >= self.limit:
+            self.finish = "length"
+
+    def completion(self) -> Completion:
+        """The answer; ``completion_tokens`` counts every token computed, an end-of-sequence token included."""
+        text = self.stream.finish()
+        finish: FinishReason = "stop" if self.stream.stopped else self.finish or "length"
+        seconds = time.monotonic() - self.started
+        return Completion(text, finish, len(self.prompt), len(self.ids), seconds, self.choice_logprobs)
+
+
+@dataclass(slots=True)
+class Batch:
+    """The rows being decoded: their cache, their left padding in columns, and their newest tokens (B,)."""
+
+    rows: list[Row]
+    cache: RowCache
+    pads: list[int]
+    tokens: torch.Tensor
+    sampler: Sampler
+
+    def keep(self, kept: list[int]) -> None:
+        """Drops every row but ``kept``, and the columns that are then padding everywhere."""
+        self.rows = [self.rows[row] for row in kept]
+        self.pads = [self.pads[row] for row in kept]
+        self.tokens = self.tokens[kept]
+        self.cache.keep(kept)
+        if common := min(self.pads, default=0):
+            self.cache.trim(common)
+            self.pads = [pad - common for pad in self.pads]
+
+    def join(self, other: Batch) -> None:
+        """Takes the rows of ``other`` in."""
+        length = max(self.cache.length, other.cache.length)
+        self.pads = [pad + length - self.cache.length for pad in self.pads] + [
+            pad + length - other.cache.length for pad in other.pads
+        ]
+        self.rows = self.rows + other.rows
+        self.tokens = torch.cat([self.tokens, other.tokens])
+        self.cache.join(other.cache)
+
+
+def common_prefix(prompts: Sequence[list[int]]) -> int:
+    """The number of leading tokens that all prompts share, at least one token short of the shortest prompt."""
+    first, last = min(prompts), max(prompts)  # in lexical order these two differ the soonest
+    limit = min(len(prompt) for prompt in prompts) - 1
+    return next((at for at in range(limit) if first[at] != last[at]), limit)
+
+
+class Decoder:
+    """Completes rows with a causal language model whose attention is ``kvcache.ATTENTION``."""
+
+    def __init__(self, model: Any, eos_ids: frozenset[int], pad_id: int, *, share_prefix: bool = True) -> None:
+        self.model = model
+        self.eos_ids = eos_ids
+        self.pad_id = pad_id
+        self.share_prefix = share_prefix
+        self.device: torch.device = model.device
+        self.layers = int(model.config.num_hidden_layers)
+        self._prefixes: list[Prefix] = []  # the most recently used last
+
+    def run(
+        self,
+        waiting: deque[Row],
+        batch_size: int,
+        on_step: Callable[[Sequence[Row], Sequence[Row]], None],
+        cancelled: Callable[[], bool],
+    ) -> None:
+        """Decodes all of ``waiting``, at most ``batch_size`` rows at once; a row that leaves makes room for
+        the next.
+
+        ``on_step(active, finished)`` is called after every step. Raises Cancelled, AlpacaError for a model
+        that yields NaN, and torch's out-of-memory errors as they are.
+        """
+        with torch.inference_mode():
+            if cancelled():
+                raise Cancelled
+            prefix = self._prefix([row.prompt for row in waiting])
+            batch: Batch | None = None
+            while waiting or batch is not None:
+                if cancelled():
+                    raise Cancelled
+                free = batch_size - (len(batch.rows) if batch else 0)
+                # Reading a prompt stalls the rows in flight, so newcomers come a few at a time.
+                if waiting and (batch is None or free >= max(1, batch_size // 4)):
+                    fresh = self._admit(self._take(waiting, free, prefix), prefix)
+                    touched, batch = fresh, self._merge(batch, fresh)
+                else:
+                    assert batch is not None
+                    self._step(batch)
+                    touched = batch
+                finished = [row for row in touched.rows if row.finish]
+                batch = self._settle(batch)
+                on_step(batch.rows if batch else (), finished)
+
+    def _take(self, waiting: deque[Row], free: int, prefix: Prefix | None) -> list[Row]:
+        """The next rows to read: as many as are free and as fit one forward pass."""
+        shared = len(prefix) if prefix is not None else 0
+        rows: list[Row] = []
+        longest = 0
+        while waiting and len(rows) < free:
+            longest = max(longest, len(waiting[0].prompt) - shared)
+            if rows and longest * (len(rows) + 1) > PREFILL_TOKENS:
+                break
+            rows.append(waiting.popleft())
+        return rows
+
+    def _admit(self, rows: list[Row], prefix: Prefix | None) -> Batch:
+        """Reads the prompts of ``rows`` (what follows the prefix) and draws their first tokens."""
+        for row in rows:
+            row.start()
+        cache = RowCache(self.layers, prefix)
+        shared = cache.prefix_length
+        logits, pads = self._read([row.prompt[shared:] for row in rows], cache)
+        for at, row in enumerate(rows):
+            if row.choices:
+                chances = torch.log_softmax(logits[at], dim=-1)[row.choices]
+                row.choice_logprobs = tuple(chances.tolist())
+        sampler = self._sampler(rows, logits.shape[-1])
+        tokens = self._draw(rows, sampler, logits)
+        return Batch(rows, cache, pads, tokens, sampler)
+
+    def _step(self, batch: Batch) -> None:
+        """One token more for every row."""
+        cache = batch.cache
+        pads = torch.tensor(batch.pads, device=self.device)
+        positions = cache.prefix_length + cache.length - pads
+        mask = None
+        if any(batch.pads):
+            columns = torch.arange(cache.length + 1, device=self.device)
+            hidden = columns < pads[:, None]
+            mask = torch.zeros(hidden.shape, dtype=self.model.dtype, device=self.device)
+            mask = mask.masked_fill_(hidden, float("-inf"))[:, None, None, :]
+        logits = self._forward(batch.tokens[:, None], positions[:, None], mask, cache)
+        batch.tokens = self._draw(batch.rows, batch.sampler, logits)
+
+    def _read(self, suffixes: list[list[int]], cache: RowCache) -> tuple[torch.Tensor, list[int]]:
+        """Runs ``suffixes`` through the model into ``cache``; returns fp32 logits (B, V) and the padding."""
+        length = max(len(suffix) for suffix in suffixes)
+        pads = [length - len(suffix) for suffix in suffixes]
+        padded = [[self.pad_id] * pad + suffix for pad, suffix in zip(pads, suffixes, strict=True)]
+        tokens = torch.tensor(padded, device=self.device)
+        shared = cache.prefix_length
+        columns = torch.arange(length, device=self.device)
+        offset = torch.tensor(pads, device=self.device)[:, None]
+        positions = shared + (columns - offset).clamp_(min=0)
+        mask = None
+        # A single column needs no mask; without padding and prefix SDPA's own causal kernel is the fastest.
+        if length > 1 and (shared or any(pads)):
+            real = columns[None, None, :] >= offset[:, :, None]
+            causal = columns[None, :] <= columns[:, None]
+            # A padding query sees itself: a softmax over nothing would be NaN.
+            own = (real & causal) | torch.eye(length, dtype=torch.bool, device=self.device)
+            mask = torch.nn.functional.pad(own, (shared, 0), value=True)[:, None]
+        return self._forward(tokens, positions, mask, cache), pads
+
+    def _forward(
+        self, tokens: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor | None, cache: RowCache
+    ) -> torch.Tensor:
+        out = self.model(
+            input_ids=tokens,
+            position_ids=positions,
+            attention_mask=mask,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+            kv=cache,
+        )
+        logits = out.logits[:, -1].float()
+        if bool(torch.isnan(logits.amax(dim=-1)).any()):
+            raise AlpacaError(
+                f"the model computes NaN in {str(self.model.dtype).removeprefix('torch.')}: its weights are "
+                "damaged or overflow in this type; try float32"
+            )
+        return logits
+
+    def _draw(self, rows: list[Row], sampler: Sampler, logits: torch.Tensor) -> torch.Tensor:
+        tokens = sampler.draw(logits)
+        for row, token in zip(rows, tokens.tolist(), strict=True):
+            row.push(token, self.eos_ids)
+        return tokens
+
+    def _sampler(self, rows: list[Row], vocab_size: int) -> Sampler:
+        return Sampler(
+            [row.request.params for row in rows],
+            [row.generator for row in rows],
+            [row.ids for row in rows],
+            self.device,
+            vocab_size,
+        )
+
+    def _merge(self, batch: Batch | None, fresh: Batch) -> Batch:
+        if batch is None:
+            return fresh
+        batch = Batch(batch.rows, batch.cache, batch.pads, batch.tokens, batch.sampler)
+        batch.join(fresh)
+        batch.sampler = self._sampler(batch.rows, int(self.model.config.vocab_size))
+        return batch
+
+    def _settle(self, batch: Batch) -> Batch | None:
+        """The batch without its finished rows; None when nobody is left."""
+        kept = [at for at, row in enumerate(batch.rows) if row.finish is None]
+        if not kept:
+            return None
+        if len(kept) < len(batch.rows):
+            batch.keep(kept)
+            batch.sampler = self._sampler(batch.rows, int(self.model.config.vocab_size))
+        return batch
+
+    def _prefix(self, prompts: list[list[int]]) -> Prefix | None:
+        """The keys and values of what ``prompts`` begin with, taken from an earlier call as far as they
+        match.
+
+        A single prompt is matched against what is kept; where nothing matches, its own tokens are kept, so
+        that single calls of one stage share too.
+        """
+        if not self.share_prefix:
+            return None
+        shared = common_prefix(prompts)
+        if shared < MIN_SHARED:
+            return None
+        wanted = tuple(prompts[0][:shared])
+        reach, known = max(
+            ((_matching(kept.ids, wanted), at) for at, kept in enumerate(self._prefixes)), default=(0, -1)
+        )
+        alone = len(prompts) == 1
+        if reach >= MIN_SHARED and (alone or shared - reach < MIN_SHARED):
+            kept = self._prefixes.pop(known)
+            self._prefixes.append(kept)
+            return kept.head(reach)
+        old = self._prefixes[known].head(reach) if reach >= MIN_SHARED else None
+        prefix = self._extend(old, wanted)
+        if old is not None and reach == len(self._prefixes[known]):
+            self._prefixes.pop(known)  # the longer one holds all that it held
+        self._prefixes = [*self._prefixes[-(KEPT_PREFIXES - 1) :], prefix]
+        return prefix
+
+    def _extend(self, known: Prefix | None, wanted: tuple[int, ...]) -> Prefix:
+        cache = RowCache(self.layers, known)
+        rest = wanted[cache.prefix_length :]
+        for begin in range(0, len(rest), PREFILL_TOKENS):
+            part = rest[begin : begin + PREFILL_TOKENS]
+            self._read([list(part)], cache)
+            if cache.prefix is None:
+                keys = [layer.own_keys().clone() for layer in cache.row_layers]
+                known = Prefix(part, keys, [layer.own_values().clone() for layer in cache.row_layers])
+            else:
+                known = cache.prefix.joined(part, cache)
+            cache = RowCache(self.layers, known)
+        assert known is not None
+        return known
+
+    def forget(self) -> None:
+        """Frees the kept prefixes."""
+        self._prefixes = []
+
+
+def _matching(kept: tuple[int, ...], wanted: tuple[int, ...]) -> int:
+    """The number of leading tokens in which the two agree."""
+    limit = min(len(kept), len(wanted))
+    return next((at for at in range(limit) if kept[at] != wanted[at]), limit)

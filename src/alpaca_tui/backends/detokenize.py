@@ -1,0 +1,53 @@
+"""Text from tokens as they come: whole characters only, ended at the first stop string."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+_CONTEXT = 6  # prompt tokens decoded along, so that the first token keeps its leading space
+_UNFINISHED = "\ufffd"  # how a decoder shows bytes that are not (yet) a character
+_PATIENCE = 8  # tokens; a character has at most 4 bytes, more waiting means the bytes are no text
+
+
+class StreamText:
+    """The text of one completion. ``push`` tokens, read ``text``; ``finish`` gives what is left at the end."""
+
+    def __init__(self, decode: Callable[[list[int]], str], prompt: Sequence[int], stop: Sequence[str]) -> None:
+        self.text = ""
+        self.stopped = False
+        self._decode = decode
+        self._stop = tuple(stop)
+        self._longest = max((len(word) for word in stop), default=0)
+        self._ids = list(prompt[-_CONTEXT:])
+        self._start = 0  # decoding begins here: tokens before it can no longer change the text
+        self._read = len(self._ids)  # tokens before it are in the text
+
+    def push(self, token: int) -> bool:
+        """Takes the next token; returns whether a stop string has ended the text."""
+        self._ids.append(token)
+        before = self._decode(self._ids[self._start : self._read])
+        after = self._decode(self._ids[self._start :])
+        waiting = len(self._ids) - self._read
+        if after.endswith(_UNFINISHED) and waiting < _PATIENCE:
+            return False
+        self._append(after[len(before) :])
+        self._start, self._read = self._read, len(self._ids)
+        return self.stopped
+
+    def finish(self) -> str:
+        """The final text; bytes that never became a character are dropped."""
+        if not self.stopped and self._read < len(self._ids):
+            before = self._decode(self._ids[self._start : self._read])
+            after = self._decode(self._ids[self._start :])
+            self._append(after[len(before) :].rstrip(_UNFINISHED))
+            self._read = len(self._ids)
+        return self.text
+
+    def _append(self, piece: str) -> None:
+        # A stop string may have begun in earlier tokens, but not end there.
+        begin = max(0, len(self.text) - self._longest + 1)
+        self.text += piece
+        hits = [hit for word in self._stop if (hit := self.text.find(word, begin)) >= 0]
+        if hits:
+            self.text = self.text[: min(hits)]
+            self.stopped = True
