@@ -64,6 +64,13 @@ def test_presets_are_alpacas_and_may_be_overridden(
     assert TrainConfig.for_model(parameters, method, model="m", output_dir="o", epochs=1.0).epochs == 1.0
 
 
+def test_a_smaller_global_batch_lowers_the_presets_micro_batch() -> None:
+    made = TrainConfig.for_model(135_000_000, "lora", model="m", output_dir="o", global_batch=4)
+    assert (made.micro_batch, made.global_batch) == (4, 4)
+    with pytest.raises(UsageError, match="micro_batch is 6"):
+        TrainConfig.for_model(135_000_000, "lora", model="m", output_dir="o", global_batch=4, micro_batch=6)
+
+
 def test_accumulation_makes_the_global_batch() -> None:
     made = TrainConfig(model=Path("m"), output_dir=Path("o"), micro_batch=4, global_batch=128)
     assert [made.accumulation(world) for world in (1, 4, 8)] == [32, 8, 4]

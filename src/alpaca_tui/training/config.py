@@ -79,7 +79,11 @@ class TrainConfig(BaseModel):
     def for_model(cls, parameters: int, method: Method, **values: Any) -> TrainConfig:
         """The preset for a model of this many parameters, with ``values`` (None means: not said) over it."""
         said = {name: value for name, value in values.items() if value is not None}
-        return cls.parse({"method": method, **preset_for(parameters, method).settings, **said})
+        settings = {"method": method, **preset_for(parameters, method).settings, **said}
+        if "micro_batch" not in said and isinstance(settings["global_batch"], int):
+            # The preset's micro-batch is a ceiling; a smaller global batch that was asked for lowers it.
+            settings["micro_batch"] = max(1, min(settings["micro_batch"], settings["global_batch"]))
+        return cls.parse(settings)
 
     def accumulation(self, world_size: int) -> int:
         """Micro-batches per optimiser step and device so that ``global_batch`` examples make one step.
