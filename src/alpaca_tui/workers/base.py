@@ -52,6 +52,11 @@ class _StopFlag:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
 
+    def ignore(self) -> None:
+        """Let no late signal turn an ending that is decided into a death: the interpreter resets handlers on exit."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+
     def _on_signal(self, number: int, frame: object) -> None:
         self._set = True
 
@@ -63,7 +68,7 @@ def worker_main(run: Callable[[WorkerContext], None]) -> int:
     the log's last line is "error: " and one sentence (an unforeseen exception's traceback stands before it).
     """
     parser = argparse.ArgumentParser()
-    parser.add_argument("--project", type=Path, required=True)
+    parser.add_argument("--project", type=lambda value: Path(value).absolute(), required=True)
     parser.add_argument("--job", type=int, required=True)
     arguments = parser.parse_args()
     rank = int(os.environ.get("RANK", "0"))
@@ -71,8 +76,7 @@ def worker_main(run: Callable[[WorkerContext], None]) -> int:
     stopping = _StopFlag()
     stopping.install()
     _tie_to_runner()
-    reason = None
-    attempt = None
+    reason = attempt = None
     try:
         db = open_project(arguments.project)
         job = jobs.get(db, arguments.job)
@@ -89,6 +93,7 @@ def worker_main(run: Callable[[WorkerContext], None]) -> int:
     except Exception as error:
         traceback.print_exc()
         code, reason = 1, f"{type(error).__name__}: {error}"
+    stopping.ignore()
     _leave(arguments.project, arguments.job, rank, attempt, code, reason)
     return code
 

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from sqlite_utils import Database
 
 from alpaca_tui.config import RulesConfig
-from alpaca_tui.core.instance_rules import InstanceContext, instance_rules, judge_instances
+from alpaca_tui.core import rules
 from alpaca_tui.core.records import Neighbour, ParsedInstance, Verdict
-from alpaca_tui.core.rules import InstructionContext, instruction_rules, judge_instruction
 from alpaca_tui.store import candidates, samples, seeds
 
 
@@ -20,27 +19,27 @@ class Screen:
     """
 
     def __init__(self, db: Database, threshold: float, config: RulesConfig) -> None:
-        self._instruction_rules = instruction_rules(threshold, disabled=config.disabled)
-        self._instance_rules = instance_rules(config.disabled)
-        self._instructions, self._instances = InstructionContext(), InstanceContext()
+        self._instruction_rules = [r for r in rules.instruction_rules(threshold) if r.name not in config.disabled]
+        self._instance_rules = [r for r in rules.instance_rules() if r.name not in config.disabled]
+        self._context = rules.Context()
         known = [Neighbour("seed", seed.id, seed.task.instruction) for seed in seeds.all_seeds(db)]
         known += [Neighbour("candidate", entry.id, entry.instruction) for entry in candidates.kept(db)]
-        self._instructions.remember_all(known)
+        self._context.know_instructions(known)
         for sample_id, instruction, input, output in samples.known_texts(db):
-            self._instances.remember(sample_id, instruction, input, output)
+            self._context.know_instance(sample_id, instruction, input, output)
 
     def judge_instruction(self, instruction: str) -> tuple[Verdict, ...]:
         """Every rule's verdict on a new instruction."""
-        return judge_instruction(instruction, self._instruction_rules, self._instructions)
+        return rules.judge_instruction(instruction, self._instruction_rules, self._context)
 
     def keep_instruction(self, candidate_id: int, instruction: str) -> None:
         """From now on the instruction is known."""
-        self._instructions.remember("candidate", candidate_id, instruction)
+        self._context.know_instruction("candidate", candidate_id, instruction)
 
     def judge_instances(self, instruction: str, instances: Sequence[ParsedInstance]) -> list[tuple[Verdict, ...]]:
         """Every rule's verdicts on the instances of one instruction."""
-        return judge_instances(instruction, instances, self._instance_rules, self._instances)
+        return rules.judge_instances(instruction, instances, self._instance_rules, self._context)
 
     def keep_instance(self, sample_id: int, instruction: str, instance: ParsedInstance) -> None:
         """From now on the instance is known."""
-        self._instances.remember(sample_id, instruction, instance.input, instance.output)
+        self._context.know_instance(sample_id, instruction, instance.input, instance.output)
