@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +12,9 @@ import typer
 
 from alpaca_tui.cli import common
 from alpaca_tui.core.errors import AlpacaError
+from alpaca_tui.core.text import one_line
+
+DEBUG_VARIABLE = "ALPACA_TUI_DEBUG"
 
 app = typer.Typer(
     name="alpaca-tui",
@@ -95,6 +99,12 @@ def main() -> None:
         # The reader of our output (head, less) has gone; that is no fault.
         sys.stderr.close()
         sys.exit(0)
+    except Exception as error:
+        if os.environ.get(DEBUG_VARIABLE):
+            raise
+        text = one_line(f"{type(error).__name__}: {error}")
+        common.narrate(f"error: {text} (unforeseen; set {DEBUG_VARIABLE}=1 for the details)")
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def generate(
     detach: Detach = False,
 ) -> None:
     """Invent, filter and complete new tasks until TARGET samples await review or are accepted."""
-    from alpaca_tui.jobs import models, spawn
+    from alpaca_tui.jobs import spawn
     from alpaca_tui.jobs.specs import GenerateSpec
 
     db = common.open_db(ctx, create=True)
@@ -55,7 +55,7 @@ def generate(
         threshold=defaults.threshold if threshold is None else threshold,
         batch=batch or defaults.batch,
     )
-    models.resolve(spec.model, fetch=False)
+    check_model(spec.model)
     attend(ctx, db, spawn.submit(db, project, "generate", spec), detach=detach)
 
 
@@ -74,7 +74,7 @@ def train(
     detach: Detach = False,
 ) -> None:
     """Fine-tune a model on a frozen data set through accelerate."""
-    from alpaca_tui.jobs import models, spawn
+    from alpaca_tui.jobs import spawn
     from alpaca_tui.jobs.specs import TrainSpec
     from alpaca_tui.store import jobs
 
@@ -102,7 +102,7 @@ def train(
         overrides={name: value for name, value in chosen.items() if value is not None},
         recipe=recipe,
     )
-    models.resolve(spec.model, fetch=False)
+    check_model(spec.model)
     attend(ctx, db, spawn.submit(db, project, "train", spec), detach=detach)
 
 
@@ -123,8 +123,20 @@ def evaluate(
     db = common.open_db(ctx)
     project = common.project_dir(ctx)
     models = tuple(model) if model else newest_pair(db)
+    for name in models:
+        if not name.startswith("job:"):
+            check_model(name)
     spec = EvaluateSpec(dataset=newest_dataset(db, suite), models=models, limit=limit)
     attend(ctx, db, spawn.submit(db, project, "evaluate", spec), detach=detach)
+
+
+def check_model(spec: str) -> None:
+    """Refuse a model that can't work before a job is made of it: an unknown SPEC, a directory that lacks something."""
+    from alpaca_tui.jobs import models
+
+    ref = models.resolve(spec, fetch=False)
+    if ref.kind == "directory" and ref.path is not None:
+        models.check(ref.path)
 
 
 def newest_dataset(db: Database, name: str | None) -> str:

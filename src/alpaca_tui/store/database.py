@@ -78,6 +78,8 @@ def _open_error(path: Path, error: sqlite3.DatabaseError) -> AlpacaError:
         return AlpacaError(f"{path} is not a SQLite database ({text}); restore a copy or move it away")
     if "readonly" in text or "unable to open" in text:
         return AlpacaError(f"{path} cannot be opened for writing ({text}); check its owner and permissions")
+    if "full" in text or "disk I/O" in text:
+        return AlpacaError(f"{path} cannot be opened: its disk is full or failing ({text}); free some space")
     return AlpacaError(f"{path} cannot be opened: {text}")
 
 
@@ -110,19 +112,30 @@ def write(db: Database) -> Iterator[Database]:
     if db.conn.in_transaction:
         yield db
         return
-    db.conn.execute("BEGIN IMMEDIATE")
     try:
+        db.conn.execute("BEGIN IMMEDIATE")
         yield db
         db.conn.execute("COMMIT")
     except BaseException as error:
         if db.conn.in_transaction:
             db.conn.execute("ROLLBACK")
-        if isinstance(error, sqlite3.OperationalError) and "full" in str(error):
-            raise AlpacaError(
-                "the disk that holds the project is full: the last step was not saved, all before it was; "
-                "free some space and resume"
-            ) from error
+        if isinstance(error, sqlite3.OperationalError):
+            raise _write_error(error) from error
         raise
+
+
+def _write_error(error: sqlite3.OperationalError) -> AlpacaError:
+    text = str(error)
+    lost = "the last step was not saved, all before it was"
+    if "full" in text or "disk I/O" in text:
+        return AlpacaError(
+            f"the disk that holds the project is full or failing ({text}): {lost}; free space and resume"
+        )
+    if "locked" in text or "busy" in text:
+        return AlpacaError(
+            f"another process has held the project's database for over {BUSY_TIMEOUT_S:.0f} s: {lost}; try again"
+        )
+    return AlpacaError(f"the project's database refused a change ({text}): {lost}")
 
 
 def data_version(db: Database) -> int:
