@@ -12,12 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from alpaca_tui.core.overlap_index import OverlapIndex, demand
 from alpaca_tui.core.rouge import TokenizerName, tokenize
 from alpaca_tui.core.token_store import Ints, TokenStore
 
 DEFAULT_THRESHOLD = 0.7
 DEFAULT_FLOOR = 0.5
 _CHUNK = 65_536
+_TAIL = 128
+"""So many of the latest texts are compared one by one before they are indexed."""
+_RATIO = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +55,39 @@ class NoveltyIndex:
         self.floor = floor
         self._keys: list[Hashable] = []
         self._store = TokenStore()
+        self._segments: list[OverlapIndex] = []
+        self._longest = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held in arrays; keys and the vocabulary's strings come on top."""
+        return self._store.nbytes + sum(segment.nbytes for segment in self._segments)
 
     def __len__(self) -> int:
         return len(self._keys)
 
     def add(self, key: Hashable, text: str) -> None:
         """Make ``text`` known under ``key``. Keys need not be unique."""
-        self._store.append(tokenize(text, self.tokenizer))
-        self._keys.append(key)
+        self._append([key], [tokenize(text, self.tokenizer)])
 
     def extend(self, items: Iterable[tuple[Hashable, str]]) -> None:
         """Make many (key, text) pairs known, in order; much faster than as many calls of ``add``."""
+        keys: list[Hashable] = []
+        sequences: list[list[str]] = []
         for key, text in items:
-            self.add(key, text)
+            keys.append(key)
+            sequences.append(tokenize(text, self.tokenizer))
+            if len(keys) == _CHUNK:
+                self._append(keys, sequences, index=False)
+                keys, sequences = [], []
+        self._append(keys, sequences)
+
+    def _append(self, keys: list[Hashable], sequences: list[list[str]], index: bool = True) -> None:
+        self._store.append(sequences)
+        self._keys.extend(keys)
+        self._longest = max(self._longest, *map(len, sequences), 0)
+        if index and len(self) - self._indexed >= _TAIL:
+            self._index_tail()
 
     def nearest(self, text: str, floor: float | None = None) -> Match | None:
         """The most similar known text if its score is strictly above ``floor`` (the index's own by default).
@@ -103,6 +127,38 @@ class NoveltyIndex:
         return float(self.scores(text).mean()) if len(self) else 0.0
 
     def _above(self, text: str, floor: float, strictly: bool) -> tuple[Ints, npt.NDArray[np.float64]]:
-        scores = self.scores(text)
-        rows = np.flatnonzero(scores > floor if strictly else scores >= floor)
-        return rows, scores[rows]
+        """The rows that score above ``floor`` (or at it, unless ``strictly``), in no order, and their scores."""
+        query = self._store.query(tokenize(text, self.tokenizer))
+        if floor < 0 or (floor == 0 and not strictly):
+            scores = self.scores(text)
+            return np.arange(len(scores)), scores
+        if not query.length or floor > 1:
+            return np.zeros(0, np.int64), np.zeros(0)
+        wanted = demand(query.length, self._longest, floor, strictly)
+        tail = np.arange(self._indexed, len(self))
+        lengths = self._store.lengths(tail)
+        tail = tail[(lengths >= wanted.shortest) & (lengths <= wanted.longest)]
+        found = [(tail, wanted.needed[self._store.lengths(tail)])]
+        found.extend(segment.candidates(query, wanted) for segment in self._segments)
+        rows = np.concatenate([rows for rows, _ in found])
+        needed = np.concatenate([needed for _, needed in found])
+        if not len(rows):
+            return rows, np.zeros(0)
+        common = self._store.common(query, rows, int(needed.min()))
+        enough = common >= needed
+        rows, common = rows[enough], common[enough]
+        return rows, f_measures(common, query.length, self._store.lengths(rows))
+
+    @property
+    def _indexed(self) -> int:
+        return self._segments[-1].last if self._segments else 0
+
+    def _index_tail(self) -> None:
+        """Move the tail into a segment, together with the segments that are not much larger.
+
+        So segments shrink geometrically: few to ask, and each row is indexed anew a logarithmic number of times.
+        """
+        first, last = self._indexed, len(self)
+        while self._segments and len(self._segments[-1]) <= _RATIO * (last - first):
+            first = self._segments.pop().first
+        self._segments.append(OverlapIndex(self._store, first, last))

@@ -18,10 +18,16 @@ _OTHER, _UNKNOWN = 0, 1
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A tokenized text: the ids of its tokens in the store's vocabulary (-1 for unknown) and its length in tokens."""
+    """A tokenized text as the store sees it."""
 
-    ids: Ints
     length: int
+    """In tokens, unknown ones included."""
+    codes: npt.NDArray[np.uint32]
+    """The tokens, numbered from 2 by first appearance; 1 for every token that the store does not know."""
+    distinct: Ints
+    """The store's ids of the known tokens, in the order of their codes."""
+    repeats: Ints
+    """``occurrence << 32 | id`` for each second (occurrence 1) and later occurrence of a known token."""
 
 
 def _as_text(codes: npt.NDArray[np.uint32], largest: int) -> str:
@@ -70,24 +76,41 @@ class TokenStore:
         """Bytes held in arrays (the vocabulary's strings come on top)."""
         return self._flat.nbytes + self._starts.nbytes + self._codes.nbytes
 
-    def append(self, tokens: Sequence[str]) -> None:
-        """Add one sequence."""
+    def append(self, sequences: Sequence[Sequence[str]]) -> None:
+        """Add sequences of tokens, in order."""
         vocabulary = self._vocabulary
-        ids = [vocabulary.setdefault(token, len(vocabulary)) for token in tokens]
+        ids = [vocabulary.setdefault(token, len(vocabulary)) for tokens in sequences for token in tokens]
         start = int(self._starts[self._count])
         end = start + len(ids)
-        if end > len(self._flat):
-            self._flat = _grown(self._flat, end)
-        if self._count + 2 > len(self._starts):
-            self._starts = _grown(self._starts, self._count + 2)
+        last = self._count + len(sequences)
+        self._flat = _grown(self._flat, end)
+        self._starts = _grown(self._starts, last + 1)
         self._flat[start:end] = ids
-        self._count += 1
-        self._starts[self._count] = end
+        self._starts[self._count + 1 : last + 1] = start + np.cumsum([len(tokens) for tokens in sequences])
+        self._count = last
 
     def query(self, tokens: Sequence[str]) -> Query:
         """The query for a token list; changes nothing."""
-        get = self._vocabulary.get
-        return Query(np.fromiter((get(token, -1) for token in tokens), np.int64, len(tokens)), len(tokens))
+        numbers: dict[int, int] = {}
+        times: dict[int, int] = {}
+        codes = []
+        repeats = []
+        for token in tokens:
+            token_id = self._vocabulary.get(token)
+            if token_id is None:
+                codes.append(_UNKNOWN)
+                continue
+            codes.append(numbers.setdefault(token_id, len(numbers) + 2))
+            seen = times.get(token_id, 0)
+            times[token_id] = seen + 1
+            if seen:
+                repeats.append(seen << 32 | token_id)
+        return Query(
+            len(tokens),
+            np.array(codes, np.uint32),
+            np.fromiter(numbers, np.int64, len(numbers)),
+            np.array(repeats, np.int64),
+        )
 
     def lengths(self, rows: Ints) -> Ints:
         """The lengths in tokens of the given sequences."""
@@ -101,18 +124,13 @@ class TokenStore:
         """
         if not len(rows) or not query.length:
             return np.zeros(len(rows), np.int64)
-        if len(self._codes) < len(self._vocabulary):
-            self._codes = _grown(self._codes, len(self._vocabulary))
-        known = query.ids >= 0
-        distinct, inverse = np.unique(query.ids[known], return_inverse=True)
-        coded = np.full(query.length, _UNKNOWN, np.uint32)
-        coded[known] = inverse + 2
-        largest = len(distinct) + 1
-        self._codes[distinct] = np.arange(2, largest + 1, dtype=np.uint32)
+        self._codes = _grown(self._codes, len(self._vocabulary))
+        largest = len(query.distinct) + 1
+        self._codes[query.distinct] = np.arange(2, largest + 1, dtype=np.uint32)
         texts = self._texts(rows, largest)
-        self._codes[distinct] = _OTHER
+        self._codes[query.distinct] = _OTHER
         found = cdist(
-            [_as_text(coded, largest)],
+            [_as_text(query.codes, largest)],
             texts,
             scorer=LCSseq.similarity,
             score_cutoff=cutoff or None,
@@ -131,6 +149,9 @@ class TokenStore:
 
 
 def _grown(array: npt.NDArray, needed: int) -> npt.NDArray:
-    larger = np.zeros(max(needed, len(array) * 3 // 2), array.dtype)
+    """The array, or a larger copy with room for ``needed`` items and a half more."""
+    if needed <= len(array):
+        return array
+    larger = np.zeros(needed * 3 // 2, array.dtype)
     larger[: len(array)] = array
     return larger

@@ -1,0 +1,212 @@
+"""How fast is a novelty decision? rouge-score, a rapidfuzz full scan and the novelty index, side by side in one run.
+
+    python benchmarks/novelty.py [--pools 1000,10000,50000,1000000] [--decisions 2000] [--json FILE]
+
+All three see the same generated texts: sentences of 12 to 38 words in a Zipf vocabulary of 50,000 words, half of them
+opening with one of 300 common phrases as instructions do, and 15 % near-duplicates of earlier ones. Slow peers are
+measured on a sample and scaled linearly; such figures carry a "~". Every decision of the index in the sample is
+checked against the full scan's. One core, wall-clock time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import random
+import string
+import sys
+import time
+from collections.abc import Sequence
+from functools import partial
+from multiprocessing import Pool
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from rapidfuzz.distance import LCSseq
+from rapidfuzz.process import cdist
+from rouge_score.rouge_scorer import RougeScorer
+
+from alpaca_tui.core.novelty import NoveltyIndex, f_measures
+from alpaca_tui.core.rouge import tokenize
+
+THRESHOLD = 0.7
+FLOOR = 0.5
+VOCABULARY = 50_000
+
+
+def word(rank: int) -> str:
+    """A distinct word for each rank, short for frequent ones."""
+    letters = string.ascii_lowercase
+    out = ""
+    rank += 1
+    while rank:
+        rank, digit = divmod(rank - 1, len(letters))
+        out = letters[digit] + out
+    return out
+
+
+def texts(count: int, seed: int = 7) -> list[str]:
+    """``count`` instruction-like sentences; the same for the same seed."""
+    draw = np.random.default_rng(seed)
+    chance = random.Random(seed)
+    words = [word(rank) for rank in range(VOCABULARY)]
+    weights = 1 / (np.arange(VOCABULARY) + 2.7)
+    stream = draw.choice(VOCABULARY, size=count * 40, p=weights / weights.sum()).tolist()
+    openings = [[stream.pop() for _ in range(chance.randint(2, 6))] for _ in range(300)]
+    sentences: list[list[int]] = []
+    at = 0
+    for _ in range(count):
+        length = chance.randint(12, 38)
+        fresh = stream[at : at + length]
+        at += length
+        if sentences and chance.random() < 0.15:
+            sentence = list(sentences[chance.randrange(len(sentences))])
+            for _ in range(chance.randint(0, len(sentence) // 2)):
+                sentence[chance.randrange(len(sentence))] = fresh.pop() if fresh else 0
+        elif chance.random() < 0.5:
+            opening = openings[int(300 * chance.random() ** 3)]
+            sentence = (opening + fresh)[:length]
+        else:
+            sentence = fresh
+        sentences.append(sentence)
+    return [" ".join(words[rank] for rank in sentence) for sentence in sentences]
+
+
+def latency(seconds: Sequence[float]) -> dict[str, float]:
+    """Decisions per second and quantiles in milliseconds."""
+    times = np.array(seconds)
+    return {
+        "decisions_per_s": 1 / float(times.mean()),
+        "p50_ms": float(np.quantile(times, 0.5)) * 1e3,
+        "p99_ms": float(np.quantile(times, 0.99)) * 1e3,
+        "max_ms": float(times.max()) * 1e3,
+    }
+
+
+def measure_rouge_score(known: list[str], asked: list[str], sample: int) -> dict[str, Any]:
+    """rouge-score as the reference code uses it: for each candidate a process pool of 4 over the known texts."""
+    scorer = RougeScorer(["rougeL"], use_stemmer=False)
+
+    def seconds(text: str, some: list[str]) -> float:
+        start = time.perf_counter()
+        with Pool(4) as pool:
+            max(score["rougeL"].fmeasure for score in pool.map(partial(scorer.score, text), some))
+        return time.perf_counter() - start
+
+    if sample >= len(known):
+        return latency([seconds(text, known) for text in asked[:5]])
+    scaled = []
+    for text in asked[:5]:
+        fixed = seconds(text, known[:4])
+        scaled.append(fixed + (seconds(text, known[:sample]) - fixed) * len(known) / sample)
+    return {**latency(scaled), "extrapolated": True}
+
+
+def measure_full_scan(known: list[str], asked: list[str]) -> tuple[dict[str, Any], list[float]]:
+    """rapidfuzz on token-id strings encoded beforehand; also the exact highest score of each text asked about."""
+    vocabulary: dict[str, int] = {}
+
+    def encode(text: str) -> str:
+        return "".join(chr(0xE000 + vocabulary.setdefault(t, len(vocabulary))) for t in tokenize(text))
+
+    encoded = [encode(text) for text in known]
+    lengths = np.array([len(text) for text in encoded])
+    seconds, best = [], []
+    for text in asked:
+        start = time.perf_counter()
+        query = encode(text)
+        common = cdist([query], encoded, scorer=LCSseq.similarity, dtype=np.int64)[0]
+        best.append(float(f_measures(common, len(query), lengths).max()))
+        seconds.append(time.perf_counter() - start)
+    result: dict[str, Any] = latency(seconds)
+    result["pairs_per_s"] = len(known) * result["decisions_per_s"]
+    return result, best
+
+
+def measure_index(index: NoveltyIndex, asked: list[str], floor: float, best: list[float]) -> dict[str, Any]:
+    """The index asked for the nearest text above ``floor``; stops with an error if it disagrees with the scan."""
+    seconds = []
+    for i, text in enumerate(asked):
+        start = time.perf_counter()
+        match = index.nearest(text, floor)
+        seconds.append(time.perf_counter() - start)
+        if i < len(best) and (match.score if match else None) != (best[i] if best[i] > floor else None):
+            sys.exit(f"the index disagrees with the full scan on {text!r}: {match} against {best[i]}")
+    return latency(seconds)
+
+
+def measure_pool(size: int, everything: list[str], decisions: int, scans: int) -> dict[str, Any]:
+    """All contenders at one pool size."""
+    known, asked = everything[:size], everything[size : size + decisions]
+    result: dict[str, Any] = {"pool": size}
+    process = psutil.Process()
+    start = time.perf_counter()
+    index = NoveltyIndex()
+    index.extend(enumerate(known))
+    result["build_s"] = time.perf_counter() - start
+    result["arrays_mb"] = index.nbytes / 1e6
+    result["full scan"], best = measure_full_scan(known, asked[:scans])
+    result["index, decision at 0.7"] = measure_index(index, asked, THRESHOLD, best)
+    result["index, neighbour above 0.5"] = measure_index(index, asked, FLOOR, best)
+    start = time.perf_counter()
+    for text in asked[:3]:
+        index.top(text, 10)
+    result["top_10_ms"] = (time.perf_counter() - start) / 3 * 1e3
+    seconds = []
+    for i, text in enumerate(asked):
+        start = time.perf_counter()
+        match = index.nearest(text)
+        if match is None or match.score <= THRESHOLD:
+            index.add(size + i, text)
+        seconds.append(time.perf_counter() - start)
+    result["index, filter and add"] = latency(seconds)
+    result["rss_mb"] = process.memory_info().rss / 1e6
+    del index
+    gc.collect()
+    result["rouge-score"] = measure_rouge_score(known, asked, 4_000)
+    return result
+
+
+def report(result: dict[str, Any]) -> None:
+    """One pool size as a table."""
+    print(
+        f"\npool {result['pool']:,}: index built in {result['build_s']:.2f} s, {result['arrays_mb']:.0f} MB of arrays"
+    )
+    print(f"{'':28}{'decisions/s':>14}{'p50 ms':>12}{'p99 ms':>12}{'max ms':>12}{'ratio':>12}")
+    base = result["rouge-score"]["decisions_per_s"]
+    contenders = ("rouge-score", "full scan", *(name for name in result if name.startswith("index, ")))
+    for name in contenders:
+        row = result[name]
+        sign = "~" if row.get("extrapolated") else ""
+        cells = [f"{sign}{row[key]:,.3f}" for key in ("decisions_per_s", "p50_ms", "p99_ms", "max_ms")]
+        print(f"{name:28}{cells[0]:>14}{cells[1]:>12}{cells[2]:>12}{cells[3]:>12}", end="")
+        print(f"{row['decisions_per_s'] / base:>11,.0f}x")
+    print(f"full scan: {result['full scan']['pairs_per_s']:,.0f} pairs/s; ", end="")
+    print(f"ten most similar and mean similarity, exact: {result['top_10_ms']:.1f} ms each; ", end="")
+    print(f"resident memory of the process: {result['rss_mb']:,.0f} MB")
+
+
+def main() -> None:
+    """Parse the flags, run every pool size, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pools", default="1000,10000,50000", help="pool sizes, comma-separated")
+    parser.add_argument("--decisions", type=int, default=2000, help="texts asked about at each size")
+    parser.add_argument("--scans", type=int, default=200, help="of these, how many are checked by a full scan")
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    flags = parser.parse_args()
+    sizes = [int(size) for size in flags.pools.split(",")]
+    everything = texts(max(sizes) + flags.decisions)
+    results = []
+    for size in sizes:
+        scans = max(5, min(flags.scans, 20_000_000 // size))
+        results.append(measure_pool(size, everything, flags.decisions, scans))
+        report(results[-1])
+    if flags.json:
+        flags.json.write_text(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()
