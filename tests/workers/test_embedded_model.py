@@ -128,7 +128,7 @@ def test_a_package_index_out_of_reach_is_one_sentence(tmp_path: Path) -> None:
 
 def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "models").write_text("a file where a directory is needed")
-    with pytest.raises(AlpacaError, match="cannot be written to .*set ALPACA_TUI_CACHE"):
+    with pytest.raises(AlpacaError, match=r"cannot be written to .*set ALPACA_TUI_CACHE"):
         embedded.prepare(tmp_path / "models" / "model")
 
 
