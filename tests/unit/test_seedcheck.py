@@ -117,9 +117,8 @@ def test_the_unicode_tokenizer_sees_what_the_default_cannot() -> None:
     assert [(p.id, p.other) for p in pairs] == [("t1", "t2")]
 
 
-WORDS = st.lists(
-    st.sampled_from(["name", "the", "red", "green", "blue", "river", "of", "a", "long", "tale"]), max_size=7
-).map(" ".join)
+VOCABULARY = ("name", "the", "red", "green", "blue", "river", "of", "a", "long", "tale")
+WORDS = st.lists(st.sampled_from(VOCABULARY), max_size=7).map(" ".join)
 
 
 @given(st.lists(WORDS, max_size=8), st.lists(WORDS, max_size=4), st.sampled_from([0.0, 0.5, 0.7, 1.0]))
