@@ -263,6 +263,20 @@ def test_a_goal_reached_while_stopping_counts(project: Path, db: Database) -> No
     assert jobs.get(db, job_id).state == "succeeded"
 
 
+def test_a_signal_while_leaving_does_not_change_the_ending(project: Path, db: Database) -> None:
+    """The interpreter puts the default handlers back on its way out: a late SIGTERM would kill it there."""
+    job_id = queued(db)
+    body = """
+        import os, subprocess
+        storm = f"import os\\nwhile True: os.kill({os.getpid()}, 15)"
+        subprocess.Popen([sys.executable, "-c", storm])
+        while not context.stopping(): time.sleep(0.01)
+        raise Cancelled
+    """
+    runner(project, job_id, worker(body)).wait(PATIENCE_S)
+    assert jobs.get(db, job_id).exit_code == 75
+
+
 def test_a_queued_job_stops_at_once_and_no_runner_takes_it(project: Path, db: Database) -> None:
     job_id = queued(db)
     assert spawn.stop(db, project, job_id).state == "stopped"
@@ -546,6 +560,9 @@ def test_a_log_that_grows_too_long_keeps_its_end_while_it_is_written(tmp_path: P
     [
         (Ending(0, stop_requested=True), "succeeded", None),
         (Ending(75), "stopped", "from outside"),
+        (Ending(-9, stop_requested=True, killed=True), "stopped", "did not stop within 20 s"),
+        (Ending(-9, stop_requested=True, killed=True, said=75), "stopped", "stopped at request"),
+        (Ending(-9, stop_requested=True, killed=True, said=0), "succeeded", None),
         (Ending(1, stop_requested=True, error="the disk is full"), "failed", "the disk is full"),
         (Ending(1, said=75, error="loss is NaN"), "failed", "loss is NaN"),
         (Ending(1, launcher_signal=9), "failed", "signal 9 (out of memory?)"),

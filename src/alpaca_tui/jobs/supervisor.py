@@ -52,9 +52,10 @@ class Ending:
 def conclude(ending: Ending, job_id: int, grace_s: float) -> tuple[str, str | None]:
     """The job's final state and, unless it succeeded, the reason in one sentence."""
     logs_hint = f"see its log: alpaca-tui jobs logs {job_id}"
-    if ending.exit_code == 0:
+    # A worker that had said its word and then hung in leaving lost nothing by being killed.
+    if ending.exit_code == 0 or (ending.killed and ending.said == 0):
         return "succeeded", None
-    if ending.killed:
+    if ending.killed and ending.said != EXIT_STOPPED:
         return "stopped", f"it did not stop within {grace_s:g} s of the request and was killed; what was saved is kept"
     # With several ranks, one that failed makes the launcher stop the others, rank 0 among them.
     if EXIT_STOPPED in (ending.exit_code, ending.said) and (ending.stop_requested or ending.error is None):
