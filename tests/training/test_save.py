@@ -62,6 +62,24 @@ def test_merged_model_equals_base_with_adapter(toy_model_dir: Path, adapter: Pat
     assert not list(merged.glob("adapter*")) and not list(merged.glob("*.bin"))
 
 
+def test_a_bf16_base_does_not_round_the_adapter_away(toy_model_dir: Path, adapter: Path, tmp_path: Path) -> None:
+    """Over all weights, the merged model lies closer to the exact sum than bf16 could come."""
+    half = tmp_path / "bf16"
+    AutoModelForCausalLM.from_pretrained(toy_model_dir, dtype=torch.bfloat16).save_pretrained(half)
+    AutoTokenizer.from_pretrained(toy_model_dir).save_pretrained(half)
+    exact = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(half, dtype=torch.float32), adapter
+    ).merge_and_unload()
+    merged = AutoModelForCausalLM.from_pretrained(merge(half, adapter, tmp_path / "merged"), dtype="auto")
+    assert merged.dtype == torch.float16
+    ours = theirs = 0.0
+    for (name, weight), kept in zip(exact.named_parameters(), merged.parameters(), strict=True):
+        if "proj" in name:
+            ours += (weight - kept.float()).norm().item()
+            theirs += (weight - weight.bfloat16().float()).norm().item()
+    assert 0 < ours < theirs / 4
+
+
 def test_merging_again_replaces_the_old_folder_whole(toy_model_dir: Path, adapter: Path, tmp_path: Path) -> None:
     target = tmp_path / "merged"
     target.mkdir()
