@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from sqlite_utils import Database
 
     from alpaca_tui.config import Config
+    from alpaca_tui.ui.screens.forms import Forms
 
 __all__ = ["CockpitApp", "UiOptions", "run"]
 
@@ -144,6 +145,13 @@ class CockpitApp(App[None], inherit_bindings=False):
         return config.load(self.project)
 
     @cached_property
+    def forms(self) -> Forms:
+        """The dialogs that start work."""
+        from alpaca_tui.ui.screens.forms import Forms
+
+        return Forms(self)
+
+    @cached_property
     def db(self) -> Database:
         """The event loop's own connection, opened at the first need; for short reads and single decisions.
 
@@ -159,15 +167,11 @@ class CockpitApp(App[None], inherit_bindings=False):
     def _fatal_error(self) -> None:
         """Say in two lines that the cockpit broke; the traceback goes to a file, without values (they hold secrets)."""
         path = self.project / CRASH_FILE
-        with suppress(OSError), open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        with suppress(OSError), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             traceback.print_exc(file=file)
-        error = self._exception
-        what = printable(f"{type(error).__name__}: {error}")[:200]
-        self._exit_renderables.append(
-            Text(
-                f"alpaca-tui: the cockpit broke: {what}\nJobs go on. The traceback lies in {path}; open it again any time."
-            )
-        )
+        what = printable(f"{type(self._exception).__name__}: {self._exception}")[:200]
+        advice = f"Jobs go on. The traceback lies in {path}; start the cockpit again any time."
+        self._exit_renderables.append(Text(f"alpaca-tui: the cockpit broke: {what}\n{advice}"))
         self._close_messages_no_wait()
 
     # Snapshots ----------------------------------------------------------------------------------------------------
@@ -235,9 +239,8 @@ class CockpitApp(App[None], inherit_bindings=False):
             return
         names = ", ".join(f"job {j.row.id} ({j.row.kind})" for j in active)
         verb = "goes" if len(active) == 1 else "go"
-        self.exit(
-            message=Text(f"Detached: {names} {verb} on. Watch with: alpaca-tui status; come back with: alpaca-tui")
-        )
+        advice = "Watch with: alpaca-tui status; come back with: alpaca-tui"
+        self.exit(message=Text(f"Detached: {names} {verb} on. {advice}"))
 
 
 def run(project: Path, *, options: UiOptions) -> int:

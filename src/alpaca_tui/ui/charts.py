@@ -87,7 +87,7 @@ def joined(slices: Sequence[tuple[float, float] | None]) -> list[tuple[float, fl
 
 
 class Canvas:
-    """A grid of cells with dots in braille (2 by 4 a cell) or one mark a cell in ASCII; the last layer colours a cell."""
+    """A grid of cells: braille dots (2 by 4 a cell), or one mark a cell in ASCII; the last layer colours a cell."""
 
     def __init__(self, width: int, height: int, glyphs: Glyphs) -> None:
         self.width, self.height, self._glyphs = width, height, glyphs

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 from sqlite_utils import Database
 
+from alpaca_tui.core.records import Instance, SeedTask
 from alpaca_tui.ui.snapshot import PoolLine
 
 
@@ -153,3 +155,26 @@ def _sample(db: Database, id: int, rule: str) -> Reject | None:
     if row is None:
         return None
     return Reject("sample", id, row[0] or rule, *row[1:])
+
+
+def seed_task(db: Database, seed_id: int) -> SeedTask | None:
+    """One seed's task in its current revision."""
+    row = next(db["current_seeds"].rows_where("id = ?", [seed_id]), None)
+    if row is None:
+        return None
+    instances = tuple(Instance(i["input"], i["output"]) for i in json.loads(row["instances"]))
+    return SeedTask(row["task_id"], row["name"], row["instruction"], instances, bool(row["is_classification"]))
+
+
+def times_shown(db: Database, seed_id: int) -> int:
+    """In how many prompts the seed was a demonstration."""
+    return db.execute("SELECT count(*) FROM demonstrations WHERE seed_id = ?", [seed_id]).fetchone()[0]
+
+
+def reject_rules(db: Database) -> list[str]:
+    """The rules that threw something out, the busiest first."""
+    rows = db.execute(
+        "SELECT rejected_by, count(*) n FROM (SELECT rejected_by FROM candidates WHERE stage = 'rejected' "
+        "UNION ALL SELECT rejected_by FROM samples WHERE state = 'filtered') GROUP BY 1 ORDER BY n DESC, 1"
+    )
+    return [rule for rule, _ in rows]

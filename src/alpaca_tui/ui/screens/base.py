@@ -27,7 +27,7 @@ class AppScreen(Screen[None]):
     """A screen with tabs, status line and footer; subclasses fill the body and draw snapshots."""
 
     NAME: ClassVar[str]
-    BINDINGS: list[BindingType] = []
+    BINDINGS: ClassVar[list[BindingType]] = []
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         if "NAME" in cls.__dict__:

@@ -144,7 +144,7 @@ class CockpitScreen(AppScreen):
 
     def action_generate(self) -> None:
         """Ask for what a generation needs, all of it filled in."""
-        self.cockpit.work.ask_generate()
+        self.cockpit.forms.generate()
 
     def action_stop(self) -> None:
         """Stop the newest job at work."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from typing import ClassVar
 
 from rich.segment import Segment
 from textual import events
@@ -93,7 +94,7 @@ class LinesView(Widget):
 class TextView(ScrollView):
     """A text of paragraphs, wrapped and scrolled; it holds no more than it was given."""
 
-    BINDINGS: list[BindingType] = [*list_bindings()]
+    BINDINGS: ClassVar[list[BindingType]] = [*list_bindings()]
     can_focus = True
 
     def __init__(self, *, id: str | None = None, classes: str | None = None, follow: bool = False) -> None:

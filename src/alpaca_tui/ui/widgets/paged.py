@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from textual import events
 from textual.binding import BindingType
@@ -26,7 +26,7 @@ Row = TypeVar("Row")
 class PagedList(ScrollView, Generic[Row]):
     """Rows from ``fetch(offset, limit)``, one line each from ``render_row(row, width)``, with a cursor."""
 
-    BINDINGS: list[BindingType] = [*list_bindings()]
+    BINDINGS: ClassVar[list[BindingType]] = [*list_bindings()]
     can_focus = True
 
     class Moved(Message):

@@ -1,0 +1,208 @@
+"""Jobs: every job with its state and heartbeat, and the log of the chosen one followed live."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Container
+from textual.content import Content
+
+from alpaca_tui.jobs import logs
+from alpaca_tui.store import jobs
+from alpaca_tui.ui.figures import clock, duration, number
+from alpaca_tui.ui.glyphs import Glyphs
+from alpaca_tui.ui.literal import literal, literal_line
+from alpaca_tui.ui.screens.base import AppScreen
+from alpaca_tui.ui.snapshot import JobView, Snapshot
+from alpaca_tui.ui.widgets.lines import EMPTY, LinesView, TextView
+from alpaca_tui.ui.widgets.paged import PagedList
+
+LOG_EVERY_S = 0.5
+LOG_LINES = 400
+STYLES = {
+    "running": "$success bold",
+    "stopping": "$warning bold",
+    "queued": "$primary",
+    "succeeded": "$success",
+    "failed": "$error bold",
+    "stopped": "$warning",
+    "interrupted": "$error",
+}
+
+
+def state_sign(state: str, glyphs: Glyphs) -> str:
+    """A sign beside the word, so that the eye finds it without colour."""
+    signs = {"running": glyphs.alive, "stopping": glyphs.alive, "queued": glyphs.idle, "succeeded": glyphs.check}
+    return signs.get(state, glyphs.cross)
+
+
+class JobFacts(LinesView):
+    """What the chosen job was asked to do, and what came of it."""
+
+    def __init__(self, glyphs: Glyphs) -> None:
+        super().__init__(id="job-facts")
+        self._glyphs = glyphs
+        self._job: JobView | None = None
+
+    def show(self, job: JobView | None) -> None:
+        """Show another job."""
+        self._job = job
+        self.update_lines()
+
+    def compose_lines(self, width: int, height: int) -> list[Content]:
+        """Spec, reason, result."""
+        return facts_of(self._job, width, self._glyphs) if self._job else []
+
+
+def facts_of(job: JobView, width: int, glyphs: Glyphs) -> list[Content]:
+    """The job in a few lines."""
+    asked = "  ".join(f"{key} {_short(value)}" for key, value in job.row.spec.items() if value not in (None, {}, []))
+    lines = [Content.assemble(("asked  ", "$faint"), literal_line(asked, "$muted")).truncate(width, ellipsis=True)]
+    if job.row.reason:
+        lines.append(
+            Content.assemble(("reason ", "$faint"), literal_line(job.row.reason)).truncate(width, ellipsis=True)
+        )
+    elif job.row.result:
+        came = "  ".join(f"{key} {_short(value)}" for key, value in job.row.result.items() if value is not None)
+        lines.append(Content.assemble(("result ", "$faint"), literal_line(came)).truncate(width, ellipsis=True))
+    elif job.live:
+        lines.append(Content.assemble(("now    ", "$faint"), literal_line(job.live[0].activity)))
+    return lines
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, dict):
+        return ", ".join(f"{k}={_short(v)}" for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(str(v) for v in value)
+    return str(value)
+
+
+class JobsScreen(AppScreen):
+    """List above, facts and log below."""
+
+    NAME = "jobs"
+    AUTO_FOCUS = "#job-list"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rows: tuple[JobView, ...] = ()
+        self._chosen: int | None = None
+        self._story = False
+        self._log_stamp: tuple[object, ...] = ()
+
+    def compose_body(self) -> ComposeResult:
+        """The list, the job's facts, its log."""
+        glyphs = self.cockpit.glyphs
+        with Container(id="jobs-body"):
+            box: PagedList[JobView] = PagedList(
+                lambda offset, limit: list(self._rows[offset : offset + limit]), self._line,
+                empty="No job yet. Press 1, then n, to start a generation.", pointer=glyphs.pointer, id="job-list",
+            )  # fmt: skip
+            box.add_class("pane")
+            yield box
+            yield JobFacts(glyphs)
+            yield TextView(id="job-log", classes="pane", follow=True)
+
+    @property
+    def _list(self) -> PagedList[JobView]:
+        return self.query_one("#job-list", PagedList)
+
+    @property
+    def job(self) -> JobView | None:
+        """The chosen job."""
+        return self.snapshot.job(self._chosen) if self._chosen is not None else None
+
+    def on_mount(self) -> None:
+        """Name the list and begin to follow logs."""
+        self._list.border_title = "Jobs"
+        super().on_mount()
+        self.set_interval(LOG_EVERY_S, self._follow_log)
+
+    def show_snapshot(self, snapshot: Snapshot) -> None:
+        """The list stays on the same job while others come."""
+        if snapshot.jobs == self._rows:
+            return
+        self._rows = snapshot.jobs
+        place = next((i for i, j in enumerate(self._rows) if j.row.id == self._chosen), 0)
+        self._list.cursor = place
+        self._list.reload(len(self._rows))
+
+    def _line(self, job: JobView, width: int) -> Content:
+        glyphs, row = self.cockpit.glyphs, job.row
+        parts: list[tuple[str, str]] = [
+            (f"{row.id:>4} ", "$faint"),
+            (f"{row.kind:<9} ", "bold"),
+            (f"{state_sign(row.state, glyphs)} {row.state:<12}", STYLES.get(row.state, "")),
+        ]
+        if job.active:
+            share = f"{100 * job.progress:.0f} %" if job.progress is not None else ""
+            beat = "no heartbeat" if job.heartbeat_age is None else f"heartbeat {duration(job.heartbeat_age)} ago"
+            parts += [(f"{share:>6}  ", "bold"), (f"{duration(job.running_for):>8}  ", "$muted")]
+            parts.append((beat, "$error bold" if job.silent else "$muted"))
+        else:
+            took = row.finished_at - row.started_at if row.finished_at and row.started_at else None
+            parts += [(f"{'':>6}  {duration(took):>8}  ", "$muted"), (f"{clock(row.finished_at)}  ", "$faint")]
+        line = Content.assemble(*parts)
+        if not job.active and row.reason:
+            line = line + literal_line(row.reason, "$muted")
+        return line.truncate(width, ellipsis=True)
+
+    @on(PagedList.Moved, "#job-list")
+    def _show_job(self) -> None:
+        job = self._list.current
+        changed = (job.row.id if job else None) != self._chosen
+        self._chosen = job.row.id if job else None
+        self.query_one(JobFacts).show(job)
+        if changed:
+            self._log_stamp = ()
+            self._follow_log()
+
+    def _follow_log(self) -> None:
+        """Read the end of the log where it has changed."""
+        if self._chosen is None or not self.is_current:
+            return
+        path = logs.log_path(self.cockpit.project, self._chosen)
+        try:
+            found = path.stat()
+            stamp: tuple[object, ...] = (self._chosen, self._story, found.st_size, found.st_mtime_ns)
+        except OSError:
+            stamp = (self._chosen, self._story)
+        if stamp == self._log_stamp and not self._story:
+            return
+        self._log_stamp = stamp
+        view = self.query_one("#job-log", TextView)
+        view.border_title = f"{'Story' if self._story else 'Log'} of job {self._chosen}"
+        if self._story:
+            view.show(self._events())
+            return
+        lines = logs.lines(path)[-LOG_LINES:]
+        view.show([literal(line) for line in lines] or [Content.styled("The log is empty so far.", "$muted"), EMPTY])
+
+    def _events(self) -> list[Content]:
+        chosen = self._chosen
+        rows = self.in_store(lambda db: jobs.events(db, chosen)) if chosen is not None else None
+        return [
+            Content.assemble(
+                (f"{clock(at)}  ", "$faint"), literal_line(f"{kind:<11}", "$secondary"), literal_line(detail)
+            )
+            for at, kind, detail in rows or []
+        ]
+
+    def action_story(self) -> None:
+        """Log or events."""
+        self._story = not self._story
+        self._log_stamp = ()
+        self._follow_log()
+
+    def action_stop(self) -> None:
+        """Stop the chosen job."""
+        self.stop_job(self.job)
+
+    def action_resume(self) -> None:
+        """Go on with the chosen job."""
+        self.resume_job(self.job)
