@@ -106,7 +106,9 @@ def _freeze(db: Database, name: str) -> dict[str, Any]:
 def _train(db: Database, project: Path, dataset: str, steps: int) -> JobRow:
     from alpaca_tui.jobs.specs import TrainSpec
 
-    spec = TrainSpec(dataset=dataset, model=MODEL, method="lora", overrides={"max_steps": steps, "eval_every": 16})
+    # So few examples are seen several times: small batches and a small step keep the model from learning them by heart.
+    overrides = {"max_steps": steps, "eval_every": 8, "global_batch": 4, "micro_batch": 4, "learning_rate": 1e-4}
+    spec = TrainSpec(dataset=dataset, model=MODEL, method="lora", overrides=overrides)
     return _run(db, project, "train", spec)
 
 

@@ -91,7 +91,7 @@ def train(
     chosen = {
         "max_steps": max_steps,
         "epochs": epochs,
-        "lr": lr,
+        "learning_rate": lr,
         "micro_batch": micro_batch,
         "global_batch": global_batch,
     }

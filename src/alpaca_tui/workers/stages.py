@@ -81,7 +81,7 @@ class InstructionStage:
     def plan(self, limit: int) -> list[Call]:
         run, wanted = self._run, self._run.pack.demonstrations
         machine = candidates.pool(run.db)
-        calls = []
+        calls: list[Call] = []
         while len(calls) < limit:
             number, self._number = self._number, self._number + 1
             seed = derive_seed(run.seed, "instruction", number)
