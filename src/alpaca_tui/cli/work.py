@@ -98,7 +98,7 @@ def train(
     spec = TrainSpec(
         dataset=newest_dataset(db, dataset),
         model=model or config.load(project).generate.model,
-        method=method,  # type: ignore[arg-type]
+        method=method,
         overrides={name: value for name, value in chosen.items() if value is not None},
         recipe=recipe,
     )

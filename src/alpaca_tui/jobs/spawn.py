@@ -17,7 +17,7 @@ from alpaca_tui.jobs.models import EMBEDDED
 from alpaca_tui.jobs.reconcile import reconcile
 from alpaca_tui.jobs.specs import SPECS, Spec
 from alpaca_tui.store import jobs
-from alpaca_tui.store.database import open_project
+from alpaca_tui.store.database import open_project, write
 
 START_TIMEOUT_S = 60.0
 
@@ -30,14 +30,27 @@ def submit(db: Database, project: Path, kind: str, spec: Spec) -> int:
     """
     if kind not in SPECS or not isinstance(spec, SPECS[kind]):
         raise UsageError(f"a job of kind {kind!r} with a {type(spec).__name__} is unknown; kinds: {', '.join(SPECS)}")
+    reconcile(db, project)  # a dead run must not block a new one
     values = spec.model_dump(mode="json")
     if "model" in values:
         values["model"] = _absolute(values["model"])
     if "models" in values:
         values["models"] = [_absolute(model) for model in values["models"]]
-    job_id = jobs.enqueue(db, kind, values)
+    with write(db):
+        _refuse_second_generation(db, kind)
+        job_id = jobs.enqueue(db, kind, values)
     start(project, job_id)
     return job_id
+
+
+def _refuse_second_generation(db: Database, kind: str) -> None:
+    # Both would take the same candidates from the queues, and pay for them twice.
+    running = [job.id for job in jobs.active(db) if job.kind == "generate"]
+    if kind == "generate" and running:
+        raise UsageError(
+            f"job {running[0]} is generating in this project already; "
+            f"wait for it, or stop it with: alpaca-tui jobs stop {running[0]}"
+        )
 
 
 def _absolute(model: str) -> str:
@@ -98,7 +111,9 @@ def resume(db: Database, project: Path, job_id: int) -> None:
     Raises UsageError where it can't be resumed, AlpacaError where it can't be started.
     """
     reconcile(db, project)
-    jobs.requeue(db, job_id)
+    with write(db):
+        _refuse_second_generation(db, jobs.get(db, job_id).kind)
+        jobs.requeue(db, job_id)
     start(project, job_id)
 
 
