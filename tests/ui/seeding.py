@@ -59,16 +59,20 @@ TASKS: tuple[Task, ...] = (
     (
         "Describe the water cycle to a child of seven.",
         "",
-        "The sun warms the sea, and some of the water floats up as vapour. High up it cools and becomes clouds. Then it "
-        "falls as rain, runs down the rivers and is back in the sea.",
+        "The sun warms the sea, and some of the water floats up as vapour. High up it cools and becomes clouds. "
+        "Then it falls as rain, runs down the rivers and is back in the sea.",
     ),
-    ("Put the events of the story in the order in which they happened.", "He woke. He slept. He ate.", "He slept. He woke. He ate."),
+    (
+        "Put the events of the story in the order in which they happened.",
+        "He woke. He slept. He ate.",
+        "He slept. He woke. He ate.",
+    ),
     ("Give the antonym of every word.", "hot, slow, brave", "cold, fast, cowardly"),
     (
         "Plan a weekend in a quiet town for someone who likes museums.",
         "",
-        "Saturday: the local history museum, lunch by the river, an evening concert.\nSunday: the old mill, then a slow "
-        "walk home.",
+        "Saturday: the local history museum, lunch by the river, an evening concert.\nSunday: the old mill, then a "
+        "slow walk home.",
     ),
     ("Name the part of speech of the word in capitals.", "She ran QUICKLY to the door.", "adverb"),
     (
@@ -84,20 +88,40 @@ TASKS: tuple[Task, ...] = (
     ),
     ("List the ingredients that are missing for pancakes.", "flour, salt, butter", "eggs\nmilk"),
     ("Translate the phrase into Spanish.", "Where is the library?", "¿Dónde está la biblioteca?"),
-    ("Correct the spelling mistakes in the note.", "Pleese bring the recieipt tomorow.", "Please bring the receipt tomorrow."),
-    ("Sum up the e-mail in one line.", "Hi all, the meeting moves from Tuesday to Thursday at 9.", "Meeting moved to Thursday, 9."),
+    (
+        "Correct the spelling mistakes in the note.",
+        "Pleese bring the recieipt tomorow.",
+        "Please bring the receipt tomorrow.",
+    ),
+    (
+        "Sum up the e-mail in one line.",
+        "Hi all, the meeting moves from Tuesday to Thursday at 9.",
+        "Meeting moved to Thursday, 9.",
+    ),
     ("Guess the mood of the weather report.", "Grey skies, and more of them.", "gloomy"),
-    ("Make the headline less dramatic.", "CITY IN SHOCK AS PIGEON ENTERS BANK", "Pigeon flies into bank in city centre"),
+    (
+        "Make the headline less dramatic.",
+        "CITY IN SHOCK AS PIGEON ENTERS BANK",
+        "Pigeon flies into bank in city centre",
+    ),
     ("Sort the animals from light to heavy.", "horse, mouse, dog", "mouse, dog, horse"),
-    ("Offer a gentle compliment for a nervous speaker.", "", "Your pauses gave me time to think; I could follow all of it."),
+    (
+        "Offer a gentle compliment for a nervous speaker.",
+        "",
+        "Your pauses gave me time to think; I could follow all of it.",
+    ),
     (
         "Cut this product description down to exactly 12 words.",
         "This lamp is a lamp that gives light, and the light that it gives is warm, and it stands on a table.",
         "A warm table lamp, plain and sturdy, for evenings with a book.",
     ),
     ("State the capital of the country.", "Portugal", "Lisbon"),
-    ("Choose the better title for the essay and say why.", "A: Rivers. B: How rivers move mountains.", "B, because it makes a promise."),
-)  # fmt: skip
+    (
+        "Choose the better title for the essay and say why.",
+        "A: Rivers. B: How rivers move mountains.",
+        "B, because it makes a promise.",
+    ),
+)
 
 POOR: tuple[str, ...] = (
     "Draw a picture of a house with a red roof.",

@@ -23,7 +23,8 @@ from textual.screen import Screen
 from alpaca_tui import resources
 from alpaca_tui.core.errors import AlpacaError
 from alpaca_tui.ui import bindings, glyphs, theming
-from alpaca_tui.ui.literal import InertFilter, printable
+from alpaca_tui.ui.linefilters import AsciiFilter, InertFilter
+from alpaca_tui.ui.literal import printable
 from alpaca_tui.ui.options import UiOptions
 from alpaca_tui.ui.screens.base import AppScreen
 from alpaca_tui.ui.screens.cockpit import CockpitScreen
@@ -91,6 +92,8 @@ class CockpitApp(App[None], inherit_bindings=False):
         self._watch = watch
         # Before every other filter: nothing that a widget draws reaches the terminal as a control sequence.
         self._filters.insert(0, InertFilter())
+        if self.options.ascii:
+            self._filters.append(AsciiFilter())
         for theme in theming.themes():
             self.register_theme(theme)
         self.theme = self.options.theme if self.options.theme in self.available_themes else theming.DEFAULT

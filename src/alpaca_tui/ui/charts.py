@@ -10,7 +10,6 @@ from typing import Literal
 
 from textual.content import Content
 
-from alpaca_tui.ui.figures import number
 from alpaca_tui.ui.glyphs import Glyphs
 
 # Dots of a braille cell by (column, row); the code point is 0x2800 plus their sum.
@@ -34,10 +33,10 @@ def bar(value: float, top: float, width: int, glyphs: Glyphs) -> str:
     """A horizontal bar of ``value`` on a scale that ends at ``top``; any value above 0 shows at least a trace."""
     if top <= 0 or value <= 0 or width <= 0:
         return ""
-    parts = len(glyphs.eighths) - 1
+    parts = len(glyphs.bar) - 1
     filled = max(1, round(min(1.0, value / top) * width * parts))
     whole, rest = divmod(filled, parts)
-    return glyphs.eighths[-1] * whole + (glyphs.eighths[rest] if rest else "")
+    return glyphs.bar[-1] * whole + (glyphs.bar[rest] if rest else "")
 
 
 def smoothed(values: Sequence[float], weight: float = 0.9) -> list[float]:
@@ -182,8 +181,15 @@ def line_chart(curves: Sequence[Curve], width: int, height: int, glyphs: Glyphs,
 def _labels(low: float, high: float, rows: int) -> dict[int, str]:
     count = max(2, min(5, rows // 3 + 1))
     places = {round(i * (rows - 1) / (count - 1)) for i in range(count)}
-    digits = max(0, min(4, 2 - math.floor(math.log10(high - low)))) if high > low else 3
-    return {y: number(high - (high - low) * (y + 0.5) / rows, digits)[: _AXIS_WIDTH - 2] for y in places}
+    return {y: _label(high - (high - low) * (y + 0.5) / rows, high - low) for y in places}
+
+
+def _label(value: float, spread: float) -> str:
+    """A value to as many digits as the axis has room and the spread has meaning for."""
+    if spread < 0.01 and abs(value) < 0.01:
+        return f"{value:.0e}"
+    digits = max(0, min(4, 2 - math.floor(math.log10(spread)))) if spread > 0 else 3
+    return f"{value:.{digits}f}"[: _AXIS_WIDTH - 2]
 
 
 def _steps_axis(first: float, last: float, width: int) -> Content:

@@ -23,8 +23,10 @@ class Glyphs:
     mark: str = "◆"
     axis: str = "┤"
     corner: str = "└"
-    eighths: str = " ▏▎▍▌▋▊▉█"
+    bar: str = " ╸━"
     """A bar's last cell, from nothing to full."""
+    human: str = "━"
+    machine: str = "╍"
     track: str = "─"
     arrow: str = "→"
     at_least: str = "≥"
@@ -47,7 +49,9 @@ ASCII = Glyphs(
     mark="@",
     axis="|",
     corner="+",
-    eighths=" #",
+    bar=" #",
+    human="#",
+    machine="=",
     track="-",
     arrow=">",
     at_least=">",

@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
 
-from rich.segment import Segment
-from textual.color import Color
 from textual.content import Content, Span
-from textual.filter import LineFilter
 from textual.style import Style
 
 TAB_STOP = 4
@@ -27,18 +23,18 @@ BIDI_SIGN = "\u21c4"
 UNENCODABLE_SIGN = "\ufffd"
 """Stands for half of a surrogate pair."""
 
-_CONTROL = "\x00-\x08\x0b-\x1f\x7f-\x9f"
-_BIDI = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+CONTROL = "\x00-\x08\x0b-\x1f\x7f-\x9f"
+BIDI = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 _JOINERS = "\u200c\u200d"
 _VARIATION = "\ufe00-\ufe0f\U000e0100-\U000e01ef"
 _INVISIBLE = (
     "\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180e\u200b\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"
 )
 _LINE_SEPARATORS = "\u2028\u2029"
-_SURROGATES = "\ud800-\udfff"
-_SUSPECT = re.compile(f"[{_CONTROL}{_BIDI}{_JOINERS}{_VARIATION}{_INVISIBLE}{_LINE_SEPARATORS}{_SURROGATES}]")
+SURROGATES = "\ud800-\udfff"
+_SUSPECT = re.compile(f"[{CONTROL}{BIDI}{_JOINERS}{_VARIATION}{_INVISIBLE}{_LINE_SEPARATORS}{SURROGATES}]")
 _SIGNS = re.compile(f"[\u2400-\u2424{INVISIBLE_SIGN}{BIDI_SIGN}{UNENCODABLE_SIGN}\u21e5]")
-_BIDI_SET = re.compile(f"[{_BIDI}]")
+_BIDI_SET = re.compile(f"[{BIDI}]")
 _VARIATION_SET = re.compile(f"[{_VARIATION}]")
 
 
@@ -119,20 +115,3 @@ def literal(text: str, style: str | Style = "", *, limit: int | None = None) -> 
 def literal_line(text: str, style: str | Style = "", *, newline: str = "\u21b5") -> Content:
     """Like ``literal``, on one line."""
     return literal(one_line(text, newline), style)
-
-
-_WALL = re.compile(f"[{_CONTROL}{_BIDI}{_SURROGATES}]")
-
-
-class InertFilter(LineFilter):
-    """The second wall: whatever a widget drew, no control character leaves for the terminal.
-
-    Controls are removed, not replaced: they have no width, so the line keeps the width it was laid out with.
-    """
-
-    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
-        """The segments without control characters; the very list where there are none."""
-        if not any(not s.control and _WALL.search(s.text) for s in segments):
-            return segments
-        replace: Callable[[str], str] = lambda text: _WALL.sub("", text)  # noqa: E731
-        return [s if s.control else Segment(replace(s.text), s.style) for s in segments]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 
-from alpaca_tui.ui import bindings
+from alpaca_tui.ui import bindings, theming
 
 if TYPE_CHECKING:
     from alpaca_tui.ui.app import CockpitApp
@@ -26,8 +26,8 @@ class Commands(Provider):
             keys = bindings.shown_keys(command, app.keymap, ascii=app.options.ascii)
             run = partial(self.screen.run_action, command.action)
             entries.append((command.help, f"{keys}   {command.id}", run))
-        for name in sorted(app.available_themes):
-            entries.append((f"Theme: {name}", "theme", partial(setattr, app, "theme", name)))
+        for theme in theming.themes():
+            entries.append((f"Theme: {theme.name}", "theme", partial(setattr, app, "theme", theme.name)))
         return entries
 
     async def discover(self) -> Hits:

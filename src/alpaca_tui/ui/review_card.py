@@ -20,6 +20,11 @@ def heading(text: str, note: str = "") -> Content:
     return Content.assemble((text.upper(), "$accent bold"), (f"  {note}" if note else "", "$faint"))
 
 
+def named(text: str, note: str = "") -> Content:
+    """A title that came from elsewhere, to the letter."""
+    return Content.assemble(literal_line(text, "$accent bold"), (f"  {note}" if note else "", "$faint"))
+
+
 def highlighted(text: str, other: str) -> Content:
     """The text with the words underlined that a longest common subsequence shares with the other."""
     from alpaca_tui.core.rouge import common_subsequence

@@ -13,8 +13,8 @@ from alpaca_tui.store.datasets import Example
 from alpaca_tui.store.evaluations import EvaluationItem, EvaluationRow
 from alpaca_tui.ui.figures import clock, number
 from alpaca_tui.ui.glyphs import Glyphs
-from alpaca_tui.ui.literal import MAX_SHOWN, literal, literal_line, printable
-from alpaca_tui.ui.review_card import heading
+from alpaca_tui.ui.literal import MAX_SHOWN, literal, literal_line
+from alpaca_tui.ui.review_card import heading, named
 from alpaca_tui.ui.screens.base import AppScreen
 from alpaca_tui.ui.snapshot import Snapshot
 from alpaca_tui.ui.widgets.lines import EMPTY, LinesView, TextView
@@ -155,13 +155,11 @@ class EvaluateScreen(AppScreen):
         if example.input:
             paragraphs += [EMPTY, heading("Input"), literal(example.input, limit=MAX_SHOWN)]
         paragraphs += [EMPTY, heading("Reference"), literal(example.output, limit=MAX_SHOWN)]
-        for number_, (row, outputs) in enumerate(zip(self._compared, self._outputs, strict=True)):
+        for place, (row, outputs) in enumerate(zip(self._compared, self._outputs, strict=True)):
             written = _output(row, outputs.get(example.position))
             paragraphs += [] if self.size.width >= WIDE_FROM else [EMPTY, *written]
-            view = self.query_one(f"#output-{number_}", TextView)
-            view.border_title = "Base" if number_ == 0 and len(self._compared) == 2 else "Tuned"
-            if len(self._compared) == 1 or not row.model.startswith("job:"):
-                view.border_title = "Output"
+            view = self.query_one(f"#output-{place}", TextView)
+            view.border_title = "Tuned" if row.model.startswith("job:") else "Base"
             view.show(written)
         task.show(paragraphs)
 
@@ -189,6 +187,6 @@ class EvaluateScreen(AppScreen):
 
 def _output(row: EvaluationRow, item: EvaluationItem | None) -> list[Content]:
     if item is None:
-        return [heading(printable(row.model)), Content.styled("no output for this task", "$muted")]
+        return [named(row.model), Content.styled("no output for this task", "$muted")]
     score = f"ROUGE-L {item.rouge_l:.3f}, {clock(row.created_at)}"
-    return [heading(printable(row.model), score), literal(item.output, limit=MAX_SHOWN)]
+    return [named(row.model, score), literal(item.output, limit=MAX_SHOWN)]

@@ -93,8 +93,9 @@ class ReviewScreen(AppScreen):
             self._read()
         elif self._card is None and self._facts is not snapshot.facts and self._queue.forward():
             self._read()
-        self._facts = snapshot.facts
-        self._draw_head()
+        if self._facts is not snapshot.facts:
+            self._facts = snapshot.facts
+            self._draw_head()
 
     # Drawing ------------------------------------------------------------------------------------------------------
 
@@ -161,20 +162,21 @@ class ReviewScreen(AppScreen):
             return
         glyphs, dot = self.cockpit.glyphs, f"  {self.cockpit.glyphs.dot}  "
         parts: list[tuple[str, str]] = [("showing ", "$muted"), (queue.state, "bold underline")]
+        new = self.in_store(lambda _: queue.arrived()) or 0
+        if new:
+            parts += [("  ", ""), (f"+{new}", "$accent bold reverse")]
         if self._card is not None:
             row = self._card.row
-            left = self.in_store(lambda _: queue.left()) or 0
-            parts += [(dot, "$faint"), (f"#{row.id}", "bold"), (dot, "$faint"), (f"{left} after this", "$muted")]
+            parts += [(dot, "$faint"), (f"#{row.id}", "bold")]
             if row.state != queue.state:
-                parts += [(dot, "$faint"), (f"now {row.state}", "$warning bold")]
+                parts.append((f" now {row.state}", "$warning bold"))
+            left = self.in_store(lambda _: queue.left()) or 0
+            parts += [(dot, "$faint"), (f"{left} after it", "$muted")]
+        if self._said:
+            parts += [(dot, "$faint"), (self._said, "$success")]
         pace = self.snapshot.facts.decisions_per_hour
         if pace:
             parts += [(dot, "$faint"), (f"{pace} decisions/h", "$muted")]
-        if self._said:
-            parts += [(dot, "$faint"), (self._said, "$success")]
-        new = self.in_store(lambda _: queue.arrived()) or 0
-        if new:
-            parts += [(dot, "$faint"), (f"+{new}", "$accent bold reverse"), (" new", "$accent")]
         rule_line = review_card.verdict_summary(self._card, glyphs) if self._card else EMPTY
         self.query_one(ReviewHead).show(Content.assemble(*parts), rule_line)
 

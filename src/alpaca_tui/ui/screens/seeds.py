@@ -40,8 +40,8 @@ class SeedsScreen(AppScreen):
         yield search
         with Container(id="seeds-body", classes="split"):
             box: PagedList[SeedLine] = PagedList(
-                self._page, self._line, empty="No seed holds these words. Press esc to show all.", pointer=glyphs.pointer,
-                id="seed-list",
+                self._page, self._line, empty="No seed holds these words. Press esc to show all.",
+                pointer=glyphs.pointer, id="seed-list",
             )  # fmt: skip
             box.add_class("pane")
             yield box

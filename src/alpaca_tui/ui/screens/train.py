@@ -123,7 +123,7 @@ def run_lines(training: TrainingView, place: tuple[int, int], width: int, glyphs
 
 
 class TrainScreen(AppScreen):
-    """Facts at the left, curves at the right; below 100 columns the curves over the facts."""
+    """Curves at the left, facts at the right; below 100 columns the facts under the curves."""
 
     NAME = "train"
 
@@ -136,10 +136,10 @@ class TrainScreen(AppScreen):
         """Facts and charts."""
         glyphs = self.cockpit.glyphs
         with Container(id="train-body", classes="split"):
-            yield TrainFacts(glyphs, id="train-facts")
             with Vertical(id="train-charts"):
                 yield LossChart(glyphs, id="train-loss")
                 yield RateChart(glyphs, id="train-rates")
+            yield TrainFacts(glyphs, id="train-facts")
 
     def on_mount(self) -> None:
         """Name the boxes."""

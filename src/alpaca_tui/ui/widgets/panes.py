@@ -8,6 +8,7 @@ from textual import events
 from textual.content import Content
 from textual.message import Message
 
+from alpaca_tui.jobs.live import Slot
 from alpaca_tui.ui import charts
 from alpaca_tui.ui.figures import duration, number, share
 from alpaca_tui.ui.glyphs import Glyphs
@@ -17,6 +18,8 @@ from alpaca_tui.ui.widgets import funnel
 from alpaca_tui.ui.widgets.lines import EMPTY, LinesView
 
 BLANK = Snapshot("")
+HEAD_CELLS = 20
+"""The stage and token count of a slot that has no row for them alone."""
 
 
 class Pane(LinesView):
@@ -41,9 +44,14 @@ class Pane(LinesView):
         self._retitle(focused=False)
 
     def show(self, snapshot: Snapshot) -> None:
-        """Show another snapshot."""
-        self.snapshot = snapshot
-        self.update_lines()
+        """Show another snapshot; nothing is composed where the pane's part of it is the same."""
+        before, self.snapshot = self.snapshot, snapshot
+        if snapshot.loaded != before.loaded or self.part(snapshot) != self.part(before):
+            self.update_lines()
+
+    def part(self, snapshot: Snapshot) -> object:
+        """What the pane draws of a snapshot."""
+        raise NotImplementedError
 
     def summary(self) -> Content:
         """The pane in one line, for where it has no room."""
@@ -72,6 +80,11 @@ class SeedsPane(Pane):
     TITLE = "Seed tasks and pool"
     OPENS = "seeds"
 
+    def part(self, snapshot: Snapshot) -> object:
+        """The database's facts."""
+        f = snapshot.facts
+        return f.seeds, f.seeds_enabled, f.classification, f.funnel.kept, f.newest
+
     def summary(self) -> Content:
         """Human and machine halves in one line."""
         facts = self.snapshot.facts
@@ -86,25 +99,20 @@ class SeedsPane(Pane):
         if not self.snapshot.loaded:
             return [Content.styled(f"Reading the project{self.glyphs.ellipsis}", "$muted")]
         if not facts.seeds:
-            return [Content.styled("No seed tasks yet. Import some: alpaca-tui seeds import FILE", "$muted")]
+            return Content.styled("No seed tasks yet. Import some: alpaca-tui seeds import FILE", "$muted").wrap(width)
         human, machine = facts.seeds_enabled, facts.funnel.kept
         disabled = f", {facts.seeds - human} off" if facts.seeds > human else ""
+        people, model = (
+            (f"{self.glyphs.human}{self.glyphs.human} ", "$human"),
+            (f"{self.glyphs.machine * 2} ", "$machine"),
+        )
+        note = (f"  ({facts.classification} classification{disabled})", "$faint")
         lines = [
-            Content.assemble(
-                (f"{human + machine:,}", "bold"), (" instructions in the pool", "$muted"),
-            ),
+            Content.assemble((f"{human + machine:,}", "bold"), (" instructions in the pool", "$muted")),
             self._halves(human, machine, width),
-            Content.assemble(
-                ("█ ", "$human"), (f"{human:,}", "bold"), (" by people", "$muted"),
-                (f"  ({facts.classification} classification{disabled})", "$faint"),
-            ),
-            Content.assemble(
-                ("▒ ", "$machine"), (f"{machine:,}", "bold"), (" by the model", "$muted"),
-            ),
-        ]  # fmt: skip
-        if self.glyphs.braille is False:
-            lines[2] = Content.assemble(("# ", "$human"), lines[2][2:])
-            lines[3] = Content.assemble(("= ", "$machine"), lines[3][2:])
+            Content.assemble(people, (f"{human:,}", "bold"), (" by people", "$muted"), note),
+            Content.assemble(model, (f"{machine:,}", "bold"), (" by the model", "$muted")),
+        ]
         room = height - len(lines) - 2
         if room >= 1 and facts.newest:
             lines += [EMPTY, Content.styled("Newest", "$muted underline")]
@@ -112,15 +120,19 @@ class SeedsPane(Pane):
                 text = literal_line(entry.instruction, newline=self.glyphs.newline)
                 lines.append(Content.assemble((f"{entry.label:>5} ", "$faint"), text).truncate(width, ellipsis=True))
         elif room >= 1:
-            lines += [EMPTY, Content.styled("The model has added nothing yet. Press n to generate.", "$muted")]
+            lines += [
+                EMPTY,
+                *Content.styled("The model has added nothing yet. Press n to generate.", "$muted").wrap(width),
+            ]
         return lines
 
     def _halves(self, human: int, machine: int, width: int) -> Content:
         inside = max(1, width)
         left = max(1, round(inside * human / (human + machine))) if human else 0
         left = min(left, inside - 1) if machine else inside
-        solid, shaded = ("█", "▒") if self.glyphs.braille else ("#", "=")
-        return Content.assemble((solid * left, "$human"), (shaded * (inside - left), "$machine"))
+        return Content.assemble(
+            (self.glyphs.human * left, "$human"), (self.glyphs.machine * (inside - left), "$machine")
+        )
 
 
 class LivePane(Pane):
@@ -128,6 +140,10 @@ class LivePane(Pane):
 
     TITLE = "Live generation"
     OPENS = "jobs"
+
+    def part(self, snapshot: Snapshot) -> object:
+        """The jobs with their live files."""
+        return snapshot.jobs, snapshot.usable
 
     @property
     def job(self) -> JobView | None:
@@ -158,14 +174,14 @@ class LivePane(Pane):
             return []
         job = self.job
         if job is None:
+            text = "to start a generation; what is being written then appears here, word by word."
             return [
                 Content("Nothing has been generated yet."),
                 EMPTY,
-                Content.assemble("Press ", ("n", "$accent bold"), " to start a generation; what is being"),
-                Content("written then appears here, word by word."),
+                *Content.assemble("Press ", ("n", "$accent bold"), f" {text}").wrap(width),
             ]
         if not job.active:
-            return ended_lines(job, self.glyphs, "n", "starts another generation")
+            return ended_lines(job, width, self.glyphs, "n", "starts another generation")
         lines = [*self._header(job, width)]
         slots = job.slots
         if not slots:
@@ -194,25 +210,27 @@ class LivePane(Pane):
         slots = job.slots
         fitting = slots[: max(1, height)]
         rows = max(1, height // len(fitting))
-        extra = height - rows * len(fitting) if rows > 1 else 0
+        extra = height - rows * len(fitting)
         lines: list[Content] = []
         for place, slot in enumerate(fitting):
-            mine = rows + (1 if place < extra else 0)
-            stage = slot.stage.replace("_", " ")
-            head = Content.assemble(
-                (f"{self.glyphs.pointer} ", "$machine"),
-                literal_line(stage, "bold"),
-                (f" {slot.tokens}", "$muted"),
-            )
-            if mine == 1:
-                head = head.truncate(19).extend_right(max(1, 20 - head.cell_length))
-                lines.append(Content.assemble(head, *page_of(slot.text, width - 20, 1, self.glyphs)))
-            else:
-                label = literal_line(slot.label, "$faint")
-                lines.append(Content.assemble(head, (" tokens  ", "$muted"), label).truncate(width, ellipsis=True))
-                page = page_of(slot.text, width - 2, mine - 1, self.glyphs)
-                lines += [Content("  ") + line for line in page] + [EMPTY] * (mine - 1 - len(page))
+            lines += self._slot(slot, width, rows + (1 if place < extra else 0))
         return lines
+
+    def _slot(self, slot: Slot, width: int, rows: int) -> list[Content]:
+        """One sample in flight: with three rows or more, its head has a row of its own."""
+        stage = literal_line(slot.stage.replace("_", " "), "bold")
+        head = Content.assemble((f"{self.glyphs.pointer} ", "$machine"), stage, (f" {slot.tokens}", "$muted"))
+        if rows >= 3:
+            head = Content.assemble(head, (" tokens  ", "$muted"), literal_line(slot.label, "$faint"))
+            page = page_of(slot.text, width - 2, rows - 1, self.glyphs)
+            return [head.truncate(width, ellipsis=True), *_filled([Content("  ") + line for line in page], rows - 1)]
+        head = head.truncate(HEAD_CELLS - 1).extend_right(max(1, HEAD_CELLS - head.cell_length))
+        first, *rest = page_of(slot.text, width - HEAD_CELLS, rows, self.glyphs) or [EMPTY]
+        return _filled([head + first, *(Content(" " * HEAD_CELLS) + line for line in rest)], rows)
+
+
+def _filled(lines: list[Content], rows: int) -> list[Content]:
+    return lines + [EMPTY] * (rows - len(lines))
 
 
 def page_of(text: str, width: int, rows: int, glyphs: Glyphs) -> list[Content]:
@@ -222,8 +240,11 @@ def page_of(text: str, width: int, rows: int, glyphs: Glyphs) -> list[Content]:
     """
     if width < 2:
         return []
-    lines = literal(text.strip("\n").replace("\n", f"{glyphs.newline} ") if rows == 1 else text.strip("\n")).wrap(width)
-    first = max(0, (len(lines) - 1) // rows * rows)
+    text = text.strip("\n")
+    lines = literal(text.replace("\n", f"{glyphs.newline} ") if rows <= 2 else text).wrap(width)
+    # A fresh page begins with the last line of the one before, where there is room: the eye keeps its place.
+    step = rows - 1 if rows > 1 else 1
+    first = max(0, -(-(len(lines) - rows) // step)) * step
     return lines[first : first + rows]
 
 
@@ -234,13 +255,13 @@ def progress_bar(progress: float, width: int, glyphs: Glyphs, tail: str) -> Cont
     return Content.assemble((done, "$success"), (rest, "$line"), (tail, "$muted"))
 
 
-def ended_lines(job: JobView, glyphs: Glyphs, key: str, what: str) -> list[Content]:
+def ended_lines(job: JobView, width: int, glyphs: Glyphs, key: str, what: str) -> list[Content]:
     """How a job ended, and what to do next."""
     good = job.row.state == "succeeded"
     sign = (glyphs.check, "$success bold") if good else (glyphs.cross, "$error bold")
     lines = [Content.assemble(sign, f" job {job.row.id} ({job.row.kind}) {job.row.state}")]
     if job.row.reason:
-        lines.extend(literal_line(job.row.reason, "$muted").wrap(60))
+        lines.extend(literal_line(job.row.reason, "$muted").wrap(width))
     if job.row.state in ("failed", "stopped", "interrupted"):
         lines.append(Content.assemble(("R", "$accent bold"), (" goes on where it was", "$muted")))
     return [*lines, Content.assemble((key, "$accent bold"), (f" {what}", "$muted"))]
@@ -251,6 +272,10 @@ class FunnelPane(Pane):
 
     TITLE = "Filter funnel"
     OPENS = "filters"
+
+    def part(self, snapshot: Snapshot) -> object:
+        """The funnel."""
+        return snapshot.facts.funnel
 
     def summary(self) -> Content:
         """Responses to accepted in one line."""
@@ -268,7 +293,7 @@ class FunnelPane(Pane):
             return []
         f = self.snapshot.facts.funnel
         if not f.completions:
-            return [Content.styled("No response to filter yet. Press n to generate.", "$muted")]
+            return Content.styled("No response to filter yet. Press n to generate.", "$muted").wrap(width)
         return funnel.lines(f, width, height, self.glyphs)
 
 
@@ -277,6 +302,10 @@ class LossPane(Pane):
 
     TITLE = "Training loss"
     OPENS = "train"
+
+    def part(self, snapshot: Snapshot) -> object:
+        """The newest training run."""
+        return snapshot.training
 
     def summary(self) -> Content:
         """Step and losses in one line."""
