@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlite_utils import Database
 
 from alpaca_tui.core.records import Neighbour, Verdict
-from alpaca_tui.store import decisions, overview, samples
+from alpaca_tui.store import completions, decisions, overview, samples
 from store.filling import Filler
 
 
@@ -44,3 +44,11 @@ def test_a_sample_knows_its_verdicts_neighbours_and_demonstrations(db: Database,
     assert origin is not None
     assert origin.demonstrations == (("seed 1", "Explain seed number 1."),)
     assert origin.model == "smollm2-135m"
+
+
+def test_a_prompt_pack_is_kept_once_however_often_it_is_used(db: Database, filler: Filler) -> None:
+    for _ in range(2):
+        completions.ensure_pack(db, "other", "mine", {"pack.toml": "name = 'mine'"})
+    assert [row["hash"] for row in db["packs"].rows_where(order_by="hash")] == ["hash", "other"]
+    call = filler.completion()
+    assert completions.pack_files(db, call) == ("instruction", {"demonstrations": []}, {"pack.toml": ""})

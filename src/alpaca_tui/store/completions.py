@@ -31,7 +31,9 @@ class Call:
 
 def ensure_pack(db: Database, hash: str, name: str, files: Mapping[str, str]) -> None:
     """Keep the text of a prompt pack once, under its hash."""
-    db["packs"].insert({"hash": hash, "name": name, "files": json.dumps(dict(files))}, ignore=True)
+    # Not insert(ignore=True): where the row is there already, that looks for a rowid, which this table has none of.
+    if not db["packs"].count_where("hash = ?", [hash]):
+        db["packs"].insert({"hash": hash, "name": name, "files": json.dumps(dict(files))})
 
 
 def pack_files(db: Database, completion_id: int) -> tuple[str, dict[str, Any], dict[str, str]]:
