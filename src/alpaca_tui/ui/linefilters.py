@@ -13,10 +13,28 @@ from alpaca_tui.ui.literal import BIDI, CONTROL, SURROGATES
 _INERT = re.compile(f"[{CONTROL}\n\t{BIDI}{SURROGATES}]")
 
 # Signs of one cell that Textual or a text of ours draws, and what stands for them in plain ASCII.
-_PLAIN = str.maketrans(
-    "…–—·→←↑↓↵✓✗●○▸◆│─╭╮╰╯┌┐└┘├┤━╸╍▌▐▎█▀▄▁▔▕▏┃⇥◌⇄␛",
-    '~--.><^v/+x*o>@|-++++++++++===|||#"__-|||>o?^',
-)
+_BY_SIGN = {
+    "…": "~",
+    "–—─▔": "-",
+    "·": ".",
+    "→▸⇥": ">",
+    "←": "<",
+    "↑␛": "^",
+    "↓": "v",
+    "↵": "/",
+    "✓╭╮╰╯┌┐└┘├┤": "+",
+    "✗": "x",
+    "●": "*",
+    "○◌": "o",
+    "◆": "@",
+    "│▌▐▎▕▏┃": "|",
+    "━╸╍": "=",
+    "█▄▅▆▇": "#",
+    "▀": '"',
+    "▁▂▃": "_",
+    "⇄": "?",
+}
+_PLAIN = {ord(sign): plain for signs, plain in _BY_SIGN.items() for sign in signs}
 
 
 def _changed(segments: list[Segment], pattern: re.Pattern[str]) -> bool:

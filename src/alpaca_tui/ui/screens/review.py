@@ -91,7 +91,8 @@ class ReviewScreen(AppScreen):
                 return
             self._queue.first()
             self._read()
-        elif self._card is None and self._facts is not snapshot.facts and self._queue.forward():
+        elif self._facts is not snapshot.facts and self._card is None:
+            self.in_store(lambda _: self._queue.forward() if self._queue else False)
             self._read()
         if self._facts is not snapshot.facts:
             self._facts = snapshot.facts
