@@ -15,7 +15,7 @@ from alpaca_tui.backends import memory
 from alpaca_tui.backends.decode import Decoder, common_prefix
 from alpaca_tui.backends.detokenize import StreamText
 from alpaca_tui.backends.local import LocalBackend
-from alpaca_tui.backends.logits import Sampler, nucleus_draw
+from alpaca_tui.backends.logits import Sampler, full_draw, nucleus_draw
 from alpaca_tui.core.errors import AlpacaError, Cancelled, UsageError
 from alpaca_tui.core.records import Completion, Request, SamplingParams
 
@@ -288,13 +288,19 @@ def test_a_nucleus_is_the_smallest_set_that_reaches_top_p() -> None:
             assert count / 1000 == pytest.approx(float(probabilities[token]) / mass, abs=2e-3)
 
 
+def test_the_whole_distribution_is_drawn_from_without_a_nucleus() -> None:
+    probabilities = torch.tensor([0.1, 0.5, 0.15, 0.0, 0.25])
+    uniform = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
+    drawn = Counter(full_draw(probabilities.log().repeat(1000, 1), uniform).tolist())
+    assert drawn == {0: 100, 1: 500, 2: 150, 4: 250}
+
+
 def test_a_nucleus_wider_than_the_shortlist_is_drawn_from_whole() -> None:
-    logits = torch.zeros(2, 5000)
+    logits = torch.zeros(3, 5000)
     logits[1, 7] = 30.0
-    uniform = torch.tensor([0.999, 0.999], dtype=torch.float64)
-    flat, peaked = nucleus_draw(logits, torch.tensor([1.0, 0.9]), uniform).tolist()
-    assert flat == 4994 or flat == 4995
-    assert peaked == 7
+    uniform = torch.tensor([0.99995, 0.99995, 0.5], dtype=torch.float64)
+    flat, peaked, half = nucleus_draw(logits, torch.tensor([0.9, 0.9, 0.5]), uniform).tolist()
+    assert (flat, peaked, half) == (4499, 7, 1250)
 
 
 def test_sampling_follows_the_temperature() -> None:
@@ -305,6 +311,11 @@ def test_sampling_follows_the_temperature() -> None:
         expected = torch.softmax(logits[0] / temperature, dim=-1)
         for token in range(3):
             assert counts[token] / 4000 == pytest.approx(float(expected[token]), abs=0.03)
+
+
+def test_a_temperature_near_zero_is_greedy() -> None:
+    drawer = sampler(SamplingParams(temperature=1e-300, top_p=0.9), 3)
+    assert int(drawer.draw(torch.tensor([[50.0, 51.0, -50.0]]))) == 1
 
 
 def test_a_sample_depends_on_its_seed_and_not_on_its_batch(tiny: LocalBackend) -> None:

@@ -45,9 +45,11 @@ class Sampler:
         vocab_size: int,
     ) -> None:
         self.generators = list(generators)
-        self.temperature = torch.tensor([p.temperature for p in params], device=device)
+        # Below 1e-4 a draw is greedy in all but name, and the division would overflow fp32.
+        self.temperature = torch.tensor([max(p.temperature, 1e-4) for p in params], device=device)
         self.top_p = torch.tensor([p.top_p for p in params], device=device)
-        self.sampled = [row for row, p in enumerate(params) if p.temperature > 0]
+        self.nucleus = [row for row, p in enumerate(params) if p.temperature > 0 and p.top_p < 1]
+        self.whole = [row for row, p in enumerate(params) if p.temperature > 0 and p.top_p >= 1]
         self.penalty: torch.Tensor | None = None
         if any(p.presence_penalty for p in params):
             self.penalty = torch.tensor([[p.presence_penalty] for p in params], device=device)
@@ -65,15 +67,21 @@ class Sampler:
         if self.penalty is not None:
             logits = logits - self.penalty * self.seen
         tokens = logits.argmax(dim=-1)
-        if self.sampled:
-            rows = torch.tensor(self.sampled, device=logits.device)
-            drawn = [torch.rand((), generator=self.generators[row], dtype=torch.float64) for row in self.sampled]
-            uniform = torch.stack(drawn).to(logits.device)
-            scaled = logits[rows] / self.temperature[rows, None]
+        if self.nucleus:
+            scaled, rows, uniform = self._sampled(logits, self.nucleus)
             tokens[rows] = nucleus_draw(scaled, self.top_p[rows], uniform)
+        if self.whole:
+            scaled, rows, uniform = self._sampled(logits, self.whole)
+            tokens[rows] = full_draw(scaled, uniform)
         if self.penalty is not None:
             self.seen.scatter_(1, tokens[:, None], 1.0)
         return tokens
+
+    def _sampled(self, logits: torch.Tensor, which: list[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The tempered logits of the rows ``which``, their indices, and one uniform number for each."""
+        rows = torch.tensor(which, device=logits.device)
+        drawn = [torch.rand((), generator=self.generators[row], dtype=torch.float64) for row in which]
+        return logits[rows] / self.temperature[rows, None], rows, torch.stack(drawn).to(logits.device)
 
 
 def nucleus_draw(logits: torch.Tensor, top_p: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
@@ -83,14 +91,26 @@ def nucleus_draw(logits: torch.Tensor, top_p: torch.Tensor, uniform: torch.Tenso
     (B,) in [0, 1) picks by the inverse distribution function over that set in order of probability. Tokens
     (B,).
     """
-    size = logits.shape[-1]
     log_total = torch.logsumexp(logits, dim=-1, keepdim=True)
-    shortlist = min(_SHORTLIST, size)
-    best, order = logits.topk(shortlist, dim=-1)
+    best, order = logits.topk(min(_SHORTLIST, logits.shape[-1]), dim=-1)
     mass = (best - log_total).exp().double().cumsum(dim=-1)
-    if shortlist < size and bool((mass[:, -1] < top_p).any()):
-        best, order = logits.sort(dim=-1, descending=True, stable=True)
-        mass = (best - log_total).exp().double().cumsum(dim=-1)
+    tokens = _pick(order, mass, top_p, uniform)
+    wide = (mass[:, -1] < top_p).nonzero()[:, 0]
+    if len(wide) and best.shape[-1] < logits.shape[-1]:
+        best, order = logits[wide].sort(dim=-1, descending=True, stable=True)
+        mass = (best - log_total[wide]).exp().double().cumsum(dim=-1)
+        tokens[wide] = _pick(order, mass, top_p[wide], uniform[wide])
+    return tokens
+
+
+def full_draw(logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+    """One token per row from the whole distribution: no order is needed, so nothing is sorted. Tokens (B,)."""
+    mass = torch.softmax(logits, dim=-1).double().cumsum(dim=-1)
+    column = (mass <= uniform[:, None] * mass[:, -1:]).sum(dim=-1)
+    return column.clamp_(max=logits.shape[-1] - 1)
+
+
+def _pick(order: torch.Tensor, mass: torch.Tensor, top_p: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     # The first column whose mass reaches top-p closes the nucleus; rounding may leave the total just below 1.
     last = (mass < top_p[:, None]).sum(dim=-1, keepdim=True).clamp_(max=mass.shape[-1] - 1)
     target = uniform[:, None] * mass.gather(1, last)
