@@ -25,6 +25,8 @@ from alpaca_tui.core.rule_text import (
     repeated_share,
 )
 
+_HEAD = 200
+
 
 class InstructionRule(Protocol):
     """One reason to refuse an instruction."""
@@ -126,7 +128,8 @@ class Repetition:
     """Goes round in circles ("20% of 20% of 20% of …"). Source: ours; small models do it and the paper's rules miss it.
 
     Refused are: one phrase of up to ``longest_phrase`` tokens more than ``max_loop`` times in a row; and, from
-    ``min_tokens`` on, more than ``max_share`` of the 3-grams said before, or fewer than ``min_unique`` distinct tokens.
+    ``min_tokens`` on, more than ``max_share`` of the 3-grams said before, or a share of distinct tokens under
+    ``min_unique`` among the first 200.
     """
 
     max_loop: int = 3
@@ -148,8 +151,10 @@ class Repetition:
             return Verdict(self.name, True, share, self.max_share)
         if share > self.max_share:
             return Verdict(self.name, False, share, self.max_share, detail=f"{share:.0%} repeated 3-grams")
-        unique = len(set(tokens)) / len(tokens)
-        if unique < self.min_unique and len(tokens) * self.min_unique < 40:
+        # Long texts have fewer distinct words by nature, so the share is taken of the beginning.
+        head = tokens[:_HEAD]
+        unique = len(set(head)) / len(head)
+        if unique < self.min_unique:
             detail = f"only {unique:.0%} distinct words"
             return Verdict(self.name, False, unique, self.min_unique, detail=detail)
         return Verdict(self.name, True, share, self.max_share)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from alpaca_tui.core.overlap_index import OverlapIndex, demand
+from alpaca_tui.core.overlap_index import OverlapIndex, demand, f_measures
 from alpaca_tui.core.rouge import TokenizerName, tokenize
 from alpaca_tui.core.token_store import Ints, TokenStore
 
@@ -30,16 +30,6 @@ class Match:
 
     key: Hashable
     score: float
-
-
-def f_measures(common: Ints, length: int, lengths: Ints) -> npt.NDArray[np.float64]:
-    """``rouge.f_measure`` over arrays, with the same operations in the same order: equal to the last bit."""
-    scores = np.zeros(len(common))
-    some = common > 0
-    precision = common[some] / lengths[some]
-    recall = common[some] / length
-    scores[some] = 2 * precision * recall / (precision + recall)
-    return scores
 
 
 class NoveltyIndex:

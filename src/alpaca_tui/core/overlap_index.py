@@ -15,7 +15,6 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from alpaca_tui.core.rouge import f_measure
 from alpaca_tui.core.token_store import Ints, Query, TokenStore
 
 Int32s = npt.NDArray[np.int32]
@@ -36,33 +35,42 @@ class Demand:
     longest: int
 
 
-def least_common(length: int, other: int, floor: float, strictly: bool) -> int:
-    """The fewest common tokens with which F-measure reaches ``floor``; may exceed both lengths, then none does.
+def f_measures(common: Ints, length: int, lengths: Ints) -> npt.NDArray[np.float64]:
+    """``rouge.f_measure`` over arrays, with the same operations in the same order: equal to the last bit."""
+    scores = np.zeros(len(common))
+    some = common > 0
+    precision = common[some] / lengths[some]
+    recall = common[some] / length
+    scores[some] = 2 * precision * recall / (precision + recall)
+    return scores
 
-    Decided by the very F-measure, for its inverse rounds differently.
+
+def least_common(length: int, lengths: Ints, floor: float, strictly: bool) -> Ints:
+    """The fewest common tokens with which the F-measure reaches ``floor`` (or passes it, if ``strictly``).
+
+    May exceed the lengths, then none does. Decided by the very F-measure, for its inverse rounds differently.
     """
-    common = max(1, int(floor * (length + other) / 2) - 1)
+    common = np.maximum(1, (floor * (length + lengths) / 2).astype(np.int64) - 1)
     while True:
-        score = f_measure(common, length, other)
-        if score > floor or (score == floor and not strictly):
+        scores = f_measures(common, length, lengths)
+        short = scores <= floor if strictly else scores < floor
+        if not short.any():
             return common
-        common += 1
+        common += short
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def demand(length: int, longest: int, floor: float, strictly: bool) -> Demand:
-    """The demand of a query of ``length`` ≥ 1 tokens on sequences of up to ``longest`` tokens; ``floor`` ≥ 0."""
+    """The demand of a query of ``length`` ≥ 1 tokens on sequences of up to ``longest`` tokens; 0 ≤ ``floor`` ≤ 1."""
     if floor > 0:
-        longest = min(longest, int(length * (2 - floor) / floor) + 1)
+        longest = int(min(longest, length * (2 - floor) / floor + 1))
+    lengths = np.arange(1, longest + 1)
     needed = np.zeros(longest + 2, np.int64)
-    possible = []
-    for other in range(1, longest + 1):
-        needed[other] = least_common(length, other, floor, strictly)
-        if needed[other] <= min(length, other):
-            possible.append(other)
-    if not possible:
+    needed[1:-1] = least_common(length, lengths, floor, strictly)
+    possible = lengths[needed[1:-1] <= np.minimum(length, lengths)]
+    if not len(possible):
         return Demand(length, needed, 1, 0)
-    return Demand(length, needed, possible[0], possible[-1])
+    return Demand(length, needed, int(possible[0]), int(possible[-1]))
 
 
 class OverlapIndex:
