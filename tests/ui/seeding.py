@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-import os
 import random
 import time
 from pathlib import Path
 
-import psutil
 from sqlite_utils import Database
 
 from alpaca_tui import resources
 from alpaca_tui.core import pool, prompts, rules
 from alpaca_tui.core.records import Completion, Neighbour, ParsedInstance, Request, Verdict
-from alpaca_tui.jobs import live
+from alpaca_tui.jobs import live, processes
 from alpaca_tui.store import (
     candidates,
     completions,
@@ -155,7 +153,7 @@ class Seeding:
         job_id = jobs.enqueue(self.db, kind, spec)
         if state == "queued":
             return job_id
-        jobs.claim(self.db, job_id, os.getpid(), psutil.Process().create_time())
+        jobs.claim(self.db, job_id, *processes.identity())
         if state != "running":
             jobs.set_state(self.db, job_id, state, reason=reason, exit_code=0 if state == "succeeded" else 1)
         return job_id

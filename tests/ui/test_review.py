@@ -120,7 +120,7 @@ async def test_filter_goes_through_the_states_and_rescue_brings_back(opened: Ope
         assert filtered is not None and sample(project, filtered).state == "filtered"
         await pilot.press("a")
         await pilot.pause()
-        assert "rescue it before judging it" in toasts(app)
+        assert "Press x to rescue it first" in toasts(app)
         assert sample(project, filtered).state == "filtered"
         await pilot.press("x")
         assert sample(project, filtered).state == "pending"

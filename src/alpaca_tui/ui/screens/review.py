@@ -188,6 +188,9 @@ class ReviewScreen(AppScreen):
         if card is None or queue is None:
             self.cockpit.say("There is no sample here to judge.")
             return
+        if card.row.state == "filtered" and action != "rescue":
+            self.cockpit.say(f"The rule {card.row.rejected_by} filtered this sample out. Press x to rescue it first.")
+            return
 
         def act(db: Database) -> list[Decision]:
             return decisions.decide(db, action, [card.row.id])

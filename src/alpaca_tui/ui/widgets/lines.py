@@ -114,10 +114,11 @@ class TextView(ScrollView):
         at_end = self.at_end
         self._paragraphs = list(paragraphs)
         self._layout_lines()
+        # Forced: whether there is a scroll bar is only decided at the next layout.
         if self._follow and at_end:
-            self.scroll_to(y=self.max_scroll_y, animate=False)
+            self.scroll_to(y=self.max_scroll_y, animate=False, force=True)
         elif not keep_place and not self._follow:
-            self.scroll_to(y=0, animate=False)
+            self.scroll_to(y=0, animate=False, force=True)
         self.refresh()
 
     @property
@@ -155,7 +156,7 @@ class TextView(ScrollView):
             at_end = self.at_end
             self._layout_lines()
             if self._follow and at_end:
-                self.scroll_to(y=self.max_scroll_y, animate=False)
+                self.scroll_to(y=self.max_scroll_y, animate=False, force=True)
             self.refresh()
 
     def render_line(self, y: int) -> Strip:

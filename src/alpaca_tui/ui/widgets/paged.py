@@ -63,7 +63,7 @@ class PagedList(ScrollView, Generic[Row]):
         self.cursor = 0 if to_top else min(self.cursor, max(0, count - 1))
         self._fit()
         if to_top:
-            self.scroll_to(y=0, animate=False)
+            self.scroll_to(y=0, animate=False, force=True)
         self.refresh()
         self.post_message(self.Moved(self))
 
@@ -139,9 +139,9 @@ class PagedList(ScrollView, Generic[Row]):
     def _show_cursor(self) -> None:
         top, height = self.scroll_offset.y, max(1, self.scrollable_content_region.height)
         if self.cursor < top:
-            self.scroll_to(y=self.cursor, animate=False)
+            self.scroll_to(y=self.cursor, animate=False, force=True)
         elif self.cursor >= top + height:
-            self.scroll_to(y=self.cursor - height + 1, animate=False)
+            self.scroll_to(y=self.cursor - height + 1, animate=False, force=True)
 
     def on_focus(self) -> None:
         """The cursor's row looks different with the focus."""

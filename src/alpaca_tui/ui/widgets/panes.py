@@ -185,7 +185,7 @@ class LivePane(Pane):
         lines = [*self._header(job, width)]
         slots = job.slots
         if not slots:
-            return [*lines, EMPTY, literal_line(job.live[0].activity if job.live else "starting", "$muted")]
+            return lines
         if height - len(lines) > len(slots):
             lines.append(EMPTY)
         return lines + self._slots(job, width, height - len(lines))
@@ -240,7 +240,7 @@ def page_of(text: str, width: int, rows: int, glyphs: Glyphs) -> list[Content]:
     """
     if width < 2:
         return []
-    text = text.strip("\n")
+    text = text.strip()
     lines = literal(text.replace("\n", f"{glyphs.newline} ") if rows <= 2 else text).wrap(width)
     # A fresh page begins with the last line of the one before, where there is room: the eye keeps its place.
     step = rows - 1 if rows > 1 else 1

@@ -1,0 +1,114 @@
+"""The table of keys is the one source of bindings, footer, help, palette and rebinding."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from alpaca_tui.ui import bindings
+from alpaca_tui.ui.widgets.lines import TextView
+
+from .conftest import Opened, screen_text, toasts
+
+TAKEN = {f"ctrl+{c}" for c in "abpqszimh"} | {"ctrl+backslash"}
+
+
+@pytest.mark.parametrize("screen", bindings.SCREENS)
+def test_no_key_means_two_things_on_a_screen_and_none_belongs_to_the_terminal(screen: str) -> None:
+    own = [c for c in bindings.COMMANDS if screen in c.screens]
+    general = [c for c in bindings.COMMANDS if not c.screens]
+    keys = [key for c in own for key in c.keys.split(",")]
+    assert len(keys) == len(set(keys))
+    for key in [*keys, *(k for c in general for k in c.keys.split(","))]:
+        assert key not in TAKEN and not key.startswith(("alt+", "f1", "f2", "f3", "f4", "f5"))
+    # A screen may take over Tab (the cockpit does), but no other general key.
+    shared = set(keys) & {key for c in general for key in c.keys.split(",")}
+    assert shared <= {"tab", "shift+tab"}
+
+
+async def test_every_command_is_an_action_of_its_screen(opened: Opened, filled: Path) -> None:
+    async with opened(filled) as (app, pilot):
+        for name in bindings.SCREENS:
+            app.go(name)
+            await pilot.pause()
+            for command in bindings.commands(name):
+                target, _, action = command.action.rpartition(".")
+                holder = app if target == "app" else app.screen
+                assert hasattr(holder, f"action_{action.split('(')[0]}"), command.id
+            active = {b.binding.id for b in app.screen.active_bindings.values()}
+            assert {c.id for c in bindings.COMMANDS if name in c.screens} <= active
+            # Nothing is bound to keys that the terminal or tmux owns, save inside text fields.
+            assert not (set(app.screen.active_bindings) & TAKEN)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_footer_and_help_come_from_the_table(opened: Opened, filled: Path, size: tuple[int, int]) -> None:
+    async with opened(filled, size) as (app, pilot):
+        for name in bindings.SCREENS:
+            app.go(name)
+            await pilot.pause()
+            footer = screen_text(app).split("\n")[-1]
+            assert "? Help" in footer and ": Palette" in footer and "q Quit" in footer
+            first = next(c for c in bindings.COMMANDS if name in c.screens and c.footer)
+            assert f"{bindings.first_key(first, {})} {first.label}" in footer
+            await pilot.press("question_mark")
+            await pilot.pause()
+            text = " ".join(app.screen.query_one("#reading", TextView).text.split())
+            for command in bindings.commands(name):
+                assert command.help in text
+            await pilot.press("escape")
+            await pilot.pause()
+
+
+async def test_the_palette_finds_and_runs_a_command(opened: Opened, filled: Path) -> None:
+    async with opened(filled) as (app, pilot):
+        await pilot.press("colon")
+        await pilot.pause()
+        await pilot.press(*"goevaluate")
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        await pilot.press("enter")
+        await pilot.pause()
+        assert app.current_mode == "evaluate"
+
+
+async def test_keys_are_rebound_in_config_toml(opened: Opened, project: Path) -> None:
+    (project / "config.toml").write_text(
+        '[ui]\ntheme = "alpaca-day"\n[ui.keys]\n"review.accept" = "y"\n"no.such" = "z"\n'
+    )
+    async with opened(project) as (app, pilot):
+        assert "no command is called no.such" in toasts(app)
+        assert app.theme == "alpaca-day"
+        await pilot.press("2")
+        await pilot.pause()
+        before = app.screen._card.row.id
+        assert "y Accept" in screen_text(app).split("\n")[-1]
+        await pilot.press("a")
+        assert app.screen._card.row.id == before
+        await pilot.press("y")
+        assert app.screen._card.row.id != before
+
+
+@pytest.mark.parametrize("key", ["q", "ctrl+c"])
+async def test_quitting_says_that_jobs_go_on(
+    filled: Path, opened: Opened, key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with opened(filled) as (app, pilot):
+        await pilot.press(key)
+        await pilot.pause()
+    assert app.return_code == 0
+    assert "job 5 (generate) goes on" in capsys.readouterr().err
+
+
+async def test_ctrl_c_closes_a_dialog_first(filled: Path, opened: Opened) -> None:
+    async with opened(filled) as (app, pilot):
+        await pilot.press("question_mark")
+        await pilot.pause()
+        await pilot.press("ctrl+c")
+        await pilot.pause()
+        assert app.is_running and len(app.screen_stack) == 1
+
+
+def test_unknown_names_are_found() -> None:
+    assert bindings.unknown_ids({"review.accept": "y", "move.line_up": "w", "x.y": "z"}) == ["x.y"]
