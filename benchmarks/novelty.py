@@ -15,6 +15,7 @@ import argparse
 import gc
 import json
 import random
+import resource
 import string
 import sys
 import time
@@ -183,6 +184,7 @@ def measure_pool(size: int, everything: list[str], decisions: int, scans: int) -
                 index.add(size + i, text)
     result["index, filter and add"] = clock.figures()
     result["rss_mb"] = process.memory_info().rss / 1e6
+    result["peak_rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
     del index
     gc.collect()
     result["rouge-score"] = measure_rouge_score(known, asked, 4_000)
@@ -204,7 +206,7 @@ def report(result: dict[str, Any]) -> None:
         print(f"{row['decisions_per_s'] / base:>10,.0f}x")
     print(f"full scan: {result['full scan']['pairs_per_s']:,.0f} pairs/s; ", end="")
     print(f"ten most similar and mean similarity, exact: {result['top_10_ms']:.1f} ms each; ", end="")
-    print(f"resident memory of the process: {result['rss_mb']:,.0f} MB")
+    print(f"resident memory of the process: {result['rss_mb']:,.0f} MB, at its peak {result['peak_rss_mb']:,.0f} MB")
 
 
 def main() -> None:

@@ -85,10 +85,10 @@ def generated(count: int, vocabulary: int, longest: int, seed: int) -> list[str]
     return texts
 
 
-@pytest.mark.parametrize(("vocabulary", "longest", "seed"), [(20, 12, 1), (2_000, 40, 2), (5_000, 900, 3)])
-def test_a_pool_larger_than_one_segment_answers_as_the_scan_does(vocabulary: int, longest: int, seed: int) -> None:
+@pytest.mark.parametrize(("vocabulary", "longest", "count"), [(20, 12, 450), (2_000, 40, 450), (5_000, 900, 250)])
+def test_a_pool_larger_than_one_segment_answers_as_the_scan_does(vocabulary: int, longest: int, count: int) -> None:
     """Also covers words outside the bit set (over 256 frequent ones) and texts of over 255 distinct words."""
-    texts = generated(450, vocabulary, longest, seed)
+    texts = generated(count, vocabulary, longest, seed=count)
     index = NoveltyIndex()
     index.extend(enumerate(texts[:200]))
     for i, text in enumerate(texts[200:], 200):
