@@ -39,7 +39,7 @@ def demo(
     began = time.monotonic()
     db = common.open_db(ctx, create=True)
     project = common.project_dir(ctx)
-    round_number = _round(db)
+    round_number = next_round(db)
 
     common.narrate(f"[1/5] generating {samples} samples with {MODEL}")
     generated = _generate(db, project, samples, round_number)
@@ -75,7 +75,7 @@ def demo(
     common.emit(ctx, value, _summary(value))
 
 
-def _round(db: Database) -> int:
+def next_round(db: Database) -> int:
     from alpaca_tui.store import datasets
 
     taken = {row.name for row in datasets.all_datasets(db)}
