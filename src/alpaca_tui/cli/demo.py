@@ -76,6 +76,7 @@ def demo(
 
 
 def next_round(db: Database) -> int:
+    """The number of the next round in this project, from 1; its data set is called ``demo-<number>``."""
     from alpaca_tui.store import datasets
 
     taken = {row.name for row in datasets.all_datasets(db)}
