@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -12,7 +13,8 @@ import pytest
 from sqlite_utils import Database
 
 from alpaca_tui.cli import demo
-from alpaca_tui.store import database, decisions, jobs, metrics, samples
+from alpaca_tui.core import prompts
+from alpaca_tui.store import completions, database, decisions, jobs, metrics, samples
 from e2e.terminal import Terminal
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("embedded_model_dir")]
@@ -141,3 +143,10 @@ def test_a_stopped_generation_resumes_without_repeating_or_losing_a_call(tmp_pat
     about = [(row["stage"], row["candidate_id"]) for row in after if row["candidate_id"]]
     assert len(set(about)) == len(about)
     assert decisions.undo(db) == []
+
+    # Every prompt can be shown again, to the letter.
+    for row in after:
+        template, variables, files = completions.pack_files(db, row["id"])
+        shown = prompts.render(prompts.parse_pack(files), template, variables)
+        assert hashlib.sha256(shown.encode()).hexdigest() == row["prompt_hash"]
+    assert run(project, "prompt", after[0]["id"])["completion"] == after[0]["text"]

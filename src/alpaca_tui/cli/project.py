@@ -13,6 +13,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the main app."""
     app.command()(init)
     app.command()(status)
+    app.command()(prompt)
     app.add_typer(models, name="models", help="Resolve, verify and cache models.")
 
 
@@ -75,6 +76,20 @@ def job_line(job: dict[str, Any]) -> str:
     if job.get("reason"):
         parts.append(job["reason"])
     return "  ".join(parts)
+
+
+def prompt(ctx: typer.Context, call: Annotated[int, typer.Argument(metavar="CALL", help="A model call's id.")]) -> None:
+    """Show a model call: the prompt exactly as it was sent, and the answer."""
+    from alpaca_tui.core.prompts import parse_pack, render
+    from alpaca_tui.core.text import clean_text
+    from alpaca_tui.store import completions
+
+    db = common.open_db(ctx)
+    row = completions.get(db, call)
+    template, variables, files = completions.pack_files(db, call)
+    text = render(parse_pack(files), template, variables)
+    value = {"call": call, "stage": row["stage"], "model": row["model"], "prompt": text, "completion": row["text"]}
+    common.emit(ctx, value, clean_text(f"{text}\n----- answered by {row['model']} -----\n{row['text']}"))
 
 
 models = typer.Typer(no_args_is_help=True)

@@ -14,8 +14,9 @@ from alpaca_tui.core.errors import AlpacaError, UsageError
 from alpaca_tui.jobs import logs
 from alpaca_tui.jobs.live import live_dir
 from alpaca_tui.jobs.models import EMBEDDED
+from alpaca_tui.jobs.packcheck import check_pack
 from alpaca_tui.jobs.reconcile import reconcile
-from alpaca_tui.jobs.specs import SPECS, Spec
+from alpaca_tui.jobs.specs import SPECS, GenerateSpec, Spec
 from alpaca_tui.store import jobs
 from alpaca_tui.store.database import open_project, write
 
@@ -26,10 +27,12 @@ def submit(db: Database, project: Path, kind: str, spec: Spec) -> int:
     """Enqueue a job and start it; return its id.
 
     A model SPEC that is a directory is stored as an absolute path: the worker runs elsewhere. Raises UsageError for
-    an unknown kind, AlpacaError where the job can't be started (its row says so too).
+    an unknown kind or a faulty prompt pack, AlpacaError where the job can't be started (its row says so too).
     """
     if kind not in SPECS or not isinstance(spec, SPECS[kind]):
         raise UsageError(f"a job of kind {kind!r} with a {type(spec).__name__} is unknown; kinds: {', '.join(SPECS)}")
+    if isinstance(spec, GenerateSpec):
+        check_pack(project, spec.recipe, spec.model)
     reconcile(db, project)  # a dead run must not block a new one
     values = spec.model_dump(mode="json")
     if "model" in values:

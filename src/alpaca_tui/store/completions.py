@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from alpaca_tui.core.errors import UsageError
 from alpaca_tui.core.records import Completion, PoolEntry, Request, Stage
 from alpaca_tui.store.database import now
 
@@ -34,6 +35,13 @@ def ensure_pack(db: Database, hash: str, name: str, files: Mapping[str, str]) ->
     # Not insert(ignore=True): where the row is there already, that looks for a rowid, which this table has none of.
     if not db["packs"].count_where("hash = ?", [hash]):
         db["packs"].insert({"hash": hash, "name": name, "files": json.dumps(dict(files))})
+
+
+def get(db: Database, completion_id: int) -> dict[str, Any]:
+    """One model call as stored. Raises UsageError where there is none."""
+    for row in db["completions"].rows_where("id = ?", [completion_id]):
+        return row
+    raise UsageError(f"there is no model call {completion_id}; a sample's calls are named in its review card")
 
 
 def pack_files(db: Database, completion_id: int) -> tuple[str, dict[str, Any], dict[str, str]]:
