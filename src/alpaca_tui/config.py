@@ -11,6 +11,7 @@ from platformdirs import user_data_path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from alpaca_tui.core.errors import UsageError
+from alpaca_tui.core.rouge import TokenizerName
 
 PROJECT_VARIABLE = "ALPACA_TUI_PROJECT"
 CONFIG_NAME = "config.toml"
@@ -38,6 +39,8 @@ class RulesConfig(_Section):
 
     disabled: tuple[str, ...] = ()
     """Rules that are not applied."""
+    tokenizer: TokenizerName = "rouge"
+    """How texts are cut into words for every score: ``rouge`` as in the paper; ``unicode`` for any language."""
 
 
 class UiConfig(_Section):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlite_utils import Database
 
 from alpaca_tui.core.records import PoolEntry, Verdict
+from alpaca_tui.core.rouge import TokenizerName
 from alpaca_tui.store.database import now
 
 
@@ -21,9 +22,17 @@ class CandidateRow:
 
 
 def add(
-    db: Database, completion_id: int, position: int, instruction: str, verdicts: Sequence[Verdict]
+    db: Database,
+    completion_id: int,
+    position: int,
+    instruction: str,
+    verdicts: Sequence[Verdict],
+    tokenizer: TokenizerName = "rouge",
 ) -> tuple[int, bool]:
-    """Store a candidate with every rule's verdict; return (its id, whether it was kept)."""
+    """Store a candidate with every rule's verdict; return (its id, whether it was kept).
+
+    ``tokenizer`` is the one that the verdicts' scores come from.
+    """
     failed = next((v.rule for v in verdicts if not v.passed), None)
     row = db["candidates"].insert(
         {
@@ -47,6 +56,7 @@ def add(
             "neighbour_seed_id": _neighbour(verdict, "seed"),
             "neighbour_candidate_id": _neighbour(verdict, "candidate"),
             "detail": verdict.detail,
+            "tokenizer": tokenizer,
         }
         for i, verdict in enumerate(verdicts)
     )

@@ -9,6 +9,7 @@ from sqlite_utils import Database
 
 from alpaca_tui import resources
 from alpaca_tui.core.records import ParsedInstance, Verdict
+from alpaca_tui.core.rouge import TokenizerName
 from alpaca_tui.store.database import now
 
 
@@ -62,8 +63,12 @@ def add(
     instruction: str,
     instance: ParsedInstance,
     verdicts: Sequence[Verdict],
+    tokenizer: TokenizerName = "rouge",
 ) -> tuple[int, bool]:
-    """Store a sample with every rule's verdict; return (its id, whether it awaits review)."""
+    """Store a sample with every rule's verdict; return (its id, whether it awaits review).
+
+    ``tokenizer`` is the one that the verdicts' scores come from.
+    """
     failed = next((v.rule for v in verdicts if not v.passed), None)
     row = db["samples"].insert(
         {
@@ -87,6 +92,7 @@ def add(
             "threshold": verdict.threshold,
             "neighbour_sample_id": verdict.neighbour.id if verdict.neighbour else None,
             "detail": verdict.detail,
+            "tokenizer": tokenizer,
         }
         for i, verdict in enumerate(verdicts)
     )

@@ -9,7 +9,7 @@ from sqlite_utils import Database
 from alpaca_tui.config import RulesConfig
 from alpaca_tui.core import rules
 from alpaca_tui.core.records import Neighbour, ParsedInstance, Verdict
-from alpaca_tui.store import candidates, samples, seeds
+from alpaca_tui.store import candidates, neighbours, samples, seeds
 
 
 class Screen:
@@ -19,9 +19,13 @@ class Screen:
     """
 
     def __init__(self, db: Database, threshold: float, config: RulesConfig) -> None:
-        self._instruction_rules = [r for r in rules.instruction_rules(threshold) if r.name not in config.disabled]
+        self.tokenizer = config.tokenizer
+        """The project's, for every score."""
+        instruction_rules = rules.instruction_rules(threshold, config.tokenizer)
+        self._instruction_rules = [r for r in instruction_rules if r.name not in config.disabled]
         self._instance_rules = [r for r in rules.instance_rules() if r.name not in config.disabled]
-        self._context = rules.Context()
+        self._context = rules.Context(config.tokenizer)
+        self._history = neighbours.History(db, config.tokenizer)
         known = [Neighbour("seed", seed.id, seed.task.instruction) for seed in seeds.all_seeds(db)]
         known += [Neighbour("candidate", entry.id, entry.instruction) for entry in candidates.kept(db)]
         self._context.know_instructions(known)
@@ -31,6 +35,10 @@ class Screen:
     def judge_instruction(self, instruction: str) -> tuple[Verdict, ...]:
         """Every rule's verdict on a new instruction."""
         return rules.judge_instruction(instruction, self._instruction_rules, self._context)
+
+    def note_instruction(self, candidate_id: int, instruction: str) -> None:
+        """Store which earlier texts a new candidate, kept or not, is alike to; in the caller's transaction."""
+        self._history.note(candidate_id, instruction)
 
     def keep_instruction(self, candidate_id: int, instruction: str) -> None:
         """From now on the instruction is known."""

@@ -99,7 +99,10 @@ class InstructionStage:
             completion_id = completions.record(run.db, call, completion, parsed.problem)
             for position, instruction in enumerate(parsed.items):
                 verdicts = run.screen.judge_instruction(instruction)
-                candidate_id, passed = candidates.add(run.db, completion_id, position, instruction, verdicts)
+                candidate_id, passed = candidates.add(
+                    run.db, completion_id, position, instruction, verdicts, run.screen.tokenizer
+                )
+                run.screen.note_instruction(candidate_id, instruction)
                 if passed:
                     # Known at once: the next item of the same list must differ from it.
                     run.screen.keep_instruction(candidate_id, instruction)
@@ -157,7 +160,9 @@ class InstanceStage:
         with write(run.db):
             completion_id = completions.record(run.db, call, completion, parsed.problem)
             for instance, found in zip(parsed.instances, verdicts, strict=True):
-                sample_id, passed = samples.add(run.db, call.candidate_id, completion_id, instruction, instance, found)
+                sample_id, passed = samples.add(
+                    run.db, call.candidate_id, completion_id, instruction, instance, found, run.screen.tokenizer
+                )
                 if passed:
                     run.screen.keep_instance(sample_id, instruction, instance)
             candidates.finish(run.db, call.candidate_id)

@@ -1,0 +1,191 @@
+"""What the filter would have kept at another threshold or by other rules, decided exactly and without a model call.
+
+Decisions depend on order: a candidate that is rejected no longer blocks those after it. So a replay walks through the
+candidates in order of arrival, as the filter did. Between replays at different thresholds only two rules change their
+minds, ``duplicate`` and ``novelty``, for only they look at what was kept; the verdicts of the others are given. All of
+today's seeds count as known from the start.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from alpaca_tui.core.errors import UsageError
+from alpaca_tui.core.instruction_rules import InstructionRule
+from alpaca_tui.core.neighbours import Key, Pairs
+from alpaca_tui.core.novelty import DEFAULT_FLOOR
+from alpaca_tui.core.records import Neighbour, Verdict
+from alpaca_tui.core.rouge import TokenizerName
+from alpaca_tui.core.rule_context import Context
+from alpaca_tui.core.rules import first_failure, judge_instruction
+
+ORDER_DEPENDENT = ("duplicate", "novelty")
+"""The rules whose verdicts depend on what was kept before."""
+
+CURVE_THRESHOLDS = tuple(x / 100 for x in range(50, 101))
+"""0.50, 0.51 … 1.00."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A candidate as a replay sees it: its wording after ``normalise``, and the first other rule that rejected it."""
+
+    id: int
+    wording: str
+    refused_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What became of one candidate, and why.
+
+    ``nearest`` and ``score`` are what ``novelty`` saw: the most similar of the seeds and of the earlier candidates
+    kept in this replay; None where nothing scores above the floor, 0.5. ``same_as`` is the first known text of the
+    candidate's own wording.
+    """
+
+    id: int
+    rejected_by: str | None
+    score: float | None = None
+    nearest: Key | None = None
+    same_as: Key | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a replay takes for granted: the seeds' wordings (the first seed of each), and which rules apply."""
+
+    seeds: Mapping[str, int]
+    duplicate: bool = True
+    novelty: bool = True
+
+
+def _check(thresholds: Sequence[float]) -> None:
+    for threshold in thresholds:
+        if not DEFAULT_FLOOR <= threshold <= 1:
+            raise UsageError(
+                f"pairs are known from {DEFAULT_FLOOR:g} to 1, so a threshold of {threshold:g} needs a full replay"
+            )
+
+
+class _Classes:
+    """Candidates of the same tokens as one class, named by its first member, and how alike the classes are."""
+
+    def __init__(self, pairs: Pairs) -> None:
+        self.first: dict[int, int] = {}
+        self.alike: dict[int, list[tuple[int, float]]] = {}
+        self.seed: dict[int, tuple[float, int]] = {}
+        for candidate_id, other, score in pairs.candidates:
+            if score == 1.0:
+                self.first[candidate_id] = other
+            else:
+                self.alike.setdefault(candidate_id, []).append((other, score))
+                self.alike.setdefault(other, []).append((candidate_id, score))
+        for candidate_id, seed_id, score in pairs.seeds:
+            best = self.seed.get(candidate_id)
+            if best is None or score > best[0] or (score == best[0] and seed_id < best[1]):
+                self.seed[candidate_id] = (score, seed_id)
+
+
+def replay(items: Sequence[Item], pairs: Pairs, threshold: float, scope: Scope) -> list[Decision]:
+    """The decision on each of ``items``, which are all candidates in order of arrival, with rising ids.
+
+    ``pairs`` are those of ``PairFinder``. Raises UsageError for a threshold outside 0.5 to 1.
+    """
+    _check([threshold])
+    classes = _Classes(pairs)
+    known: dict[str, Key] = {wording: ("seed", seed_id) for wording, seed_id in scope.seeds.items()}
+    first_kept: dict[int, int] = {}
+    decisions = []
+    for item in items:
+        name = classes.first.get(item.id, item.id)
+        score, nearest = _nearest(name, classes, first_kept)
+        same_as = known.get(item.wording)
+        rejected_by = item.refused_by
+        if rejected_by is None and scope.duplicate and same_as is not None:
+            rejected_by = "duplicate"
+        if rejected_by is None and scope.novelty and score is not None and score > threshold:
+            rejected_by = "novelty"
+        if rejected_by is None:
+            known.setdefault(item.wording, ("candidate", item.id))
+            first_kept.setdefault(name, item.id)
+        decisions.append(Decision(item.id, rejected_by, score, nearest, same_as))
+    return decisions
+
+
+def _nearest(name: int, classes: _Classes, first_kept: dict[int, int]) -> tuple[float | None, Key | None]:
+    """The highest score above the floor; of several, the text known first: seeds, then candidates by arrival."""
+    best, nearest = DEFAULT_FLOOR, None
+    if name in classes.seed and classes.seed[name][0] > best:
+        best, nearest = classes.seed[name][0], ("seed", classes.seed[name][1])
+    earliest = 0
+    for other, score in ((name, 1.0), *classes.alike.get(name, ())):
+        kept = first_kept.get(other)
+        if kept is not None and (score > best or (score == best and 0 < kept < earliest)):
+            best, nearest, earliest = score, ("candidate", kept), kept
+    return (None, None) if nearest is None else (best, nearest)
+
+
+def curve(items: Sequence[Item], pairs: Pairs, thresholds: Sequence[float], scope: Scope) -> list[int]:
+    """How many of ``items`` a replay would keep at each of ``thresholds``, which rise.
+
+    All thresholds are decided in one walk: bit i of a mask stands for ``thresholds[i]``. Raises UsageError for a
+    threshold outside 0.5 to 1.
+    """
+    _check(thresholds)
+    everywhere = (1 << len(thresholds)) - 1
+    masks: dict[float, int] = {}
+
+    def under(score: float) -> int:
+        """The thresholds that a score is strictly above."""
+        mask = masks.get(score)
+        if mask is None:
+            mask = masks[score] = (1 << bisect_left(thresholds, score)) - 1 if scope.novelty else 0
+        return mask
+
+    classes = _Classes(pairs)
+    blocked = {name: under(score) for name, (score, _) in classes.seed.items()}
+    known = dict.fromkeys(scope.seeds, everywhere) if scope.duplicate else {}
+    patterns: Counter[int] = Counter()
+    several = set(classes.first.values())
+    for item in items:
+        if item.refused_by is not None:
+            continue
+        name = classes.first.get(item.id, item.id)
+        kept = everywhere & ~(blocked.get(name, 0) | known.get(item.wording, 0))
+        if not kept:
+            continue
+        patterns[kept] += 1
+        if scope.duplicate:
+            known[item.wording] = known.get(item.wording, 0) | kept
+        if name in several:
+            blocked[name] = blocked.get(name, 0) | kept & under(1.0)
+        for other, score in classes.alike.get(name, ()):
+            blocked[other] = blocked.get(other, 0) | kept & under(score)
+    return [sum(n for mask, n in patterns.items() if mask >> i & 1) for i in range(len(thresholds))]
+
+
+def rejudge(
+    seeds: Sequence[Neighbour],
+    candidates: Sequence[Neighbour],
+    rules: Sequence[InstructionRule],
+    tokenizer: TokenizerName = "rouge",
+    progress: Callable[[int], None] = lambda done: None,
+) -> list[tuple[Verdict, ...]]:
+    """Every rule's verdict on every candidate, in order of arrival, as the filter would give it today.
+
+    Works for any rules, tokenizer and threshold, from 0 on. ``progress`` is told how many candidates are judged.
+    """
+    context = Context(tokenizer)
+    context.know_instructions(seeds)
+    judged = []
+    for done, candidate in enumerate(candidates, start=1):
+        verdicts = judge_instruction(candidate.text, rules, context)
+        if first_failure(verdicts) is None:
+            context.know_instruction("candidate", candidate.id, candidate.text)
+        judged.append(verdicts)
+        progress(done)
+    return judged
