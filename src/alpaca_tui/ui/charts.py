@@ -171,11 +171,12 @@ def line_chart(curves: Sequence[Curve], width: int, height: int, glyphs: Glyphs,
             else:
                 canvas.fill(x, y_of(found[1]), y_of(found[0]), curve.style, sign)
     labels = _labels(low, high, plot_height)
-    lines = [
-        Content.assemble((f"{labels.get(y, ''):>{_AXIS_WIDTH - 2}} {glyphs.axis}", "$muted"), canvas.row(y))
-        for y in range(plot_height)
-    ]
+    lines = [Content.assemble((_axis(labels.get(y), glyphs), "$muted"), canvas.row(y)) for y in range(plot_height)]
     return [*lines, _steps_axis(first, end, plot_width)]
+
+
+def _axis(label: str | None, glyphs: Glyphs) -> str:
+    return f"{label or '':>{_AXIS_WIDTH - 2}} {glyphs.separator if label is None else glyphs.axis}"
 
 
 def _labels(low: float, high: float, rows: int) -> dict[int, str]:

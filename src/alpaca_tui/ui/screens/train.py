@@ -70,7 +70,7 @@ class RateChart(RunView):
     def _chart(self, name: str, title: str, style: str, width: int, height: int) -> list[Content]:
         assert self.training is not None
         curve = self.training.curve(name)
-        head = Content.assemble((f"{title} ", "$muted"), (number(curve.last, 4), "bold"))
+        head = Content.assemble((f"{title} ", "$muted"), ("–" if curve.last is None else f"{curve.last:.3g}", "bold"))
         drawn = [charts.Curve(curve.steps, curve.values, style)]
         return [head, *charts.line_chart(drawn, width, height - 1, self.glyphs, last=planned_steps(self.training))]
 

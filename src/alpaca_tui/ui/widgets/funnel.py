@@ -57,8 +57,8 @@ def lines(f: Funnel, width: int, height: int, glyphs: Glyphs) -> list[Content]:
     top = max(row.count for row in rows)
     label_width = min(20, max(len(row.label) + 2 * row.loss for row in rows)) + 1
     count_width = len(f"{top:,}") + 1
-    bar_width = max(4, width - label_width - count_width - 7)
-    return [_line(row, top, label_width, count_width, bar_width, glyphs) for row in rows]
+    bar_width = max(2, width - label_width - count_width - 7)
+    return [_line(row, top, label_width, count_width, bar_width, glyphs).truncate(width) for row in rows]
 
 
 def _line(row: Step, top: int, label_width: int, count_width: int, bar_width: int, glyphs: Glyphs) -> Content:

@@ -1,0 +1,164 @@
+"""Charts, bars, literal text, themes: what they promise, for any input."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from textual.color import Color
+from textual.content import Content
+
+from alpaca_tui.core.records import Funnel
+from alpaca_tui.ui import charts, figures, theming
+from alpaca_tui.ui.glyphs import ASCII, UNICODE
+from alpaca_tui.ui.literal import literal, one_line, printable
+from alpaca_tui.ui.widgets import funnel
+from alpaca_tui.ui.widgets.lines import changed_rows, wrap
+
+any_text = st.text(st.characters(), max_size=200)
+
+
+@given(any_text)
+def test_printable_text_is_inert_and_stays_as_it_is(text: str) -> None:
+    shown = printable(text)
+    shown.encode("utf-8")
+    assert all(unicodedata.category(c) not in ("Cc", "Cs") or c == "\n" for c in shown)
+    assert printable(shown) == shown
+    assert "\n" not in one_line(text)
+
+
+def test_printable_shows_what_it_replaces() -> None:
+    assert printable("\x1b[2J\x9b\x00\x7f") == "␛[2J␛[␀␡"
+    assert printable("a\u202eb\u200bc\ufeff\ud800") == "a⇄b◌c◌\ufffd"
+    assert printable("a\tb\r\nc\rd") == "a⇥  b\nc␍d"
+    assert printable("नमस्\u200dते") == "नमस्\u200dते"  # a joiner between letters is spelling
+    assert printable("👩\u200d👧 ❤\ufe0f") == "👩◌👧 ❤"
+    assert printable("naïve café 漢字") == "naïve café 漢字"
+
+
+@given(any_text, st.integers(2, 60))
+def test_wrapped_lines_fit(text: str, width: int) -> None:
+    assert all(line.cell_length <= width for line in wrap([literal(text)], width))
+
+
+def test_markup_is_text() -> None:
+    content = literal("[bold]x[/bold] [@click=app.quit]y[/]")
+    assert content.plain == "[bold]x[/bold] [@click=app.quit]y[/]" and not content.spans
+
+
+values = st.lists(st.floats(-1e6, 1e6) | st.just(math.nan), min_size=1, max_size=300)
+
+
+@settings(deadline=None)
+@given(values, st.integers(1, 120), st.integers(1, 30), st.sampled_from([UNICODE, ASCII]))
+def test_a_chart_fills_its_space_and_no_more(data, width, height, glyphs) -> None:
+    steps = range(len(data))
+    curves = [charts.Curve(steps, data, "red"), charts.Curve(steps, charts.smoothed(data), "blue")]
+    lines = charts.line_chart(curves, width, height, glyphs)
+    assert len(lines) in (0, height)
+    assert all(line.cell_length <= width for line in lines)
+    if glyphs is ASCII:
+        assert all(line.plain.isascii() for line in lines)
+
+
+@given(values, st.integers(1, 100))
+def test_the_envelope_loses_no_extreme(data, columns) -> None:
+    found = charts.envelope(charts.Curve(range(len(data)), data, ""), columns, 0, len(data) - 1)
+    finite = [v for v in data if math.isfinite(v)]
+    filled = [s for s in found if s is not None]
+    assert len(found) == columns
+    assert min((lo for lo, _ in filled), default=None) == min(finite, default=None)
+    assert max((hi for _, hi in filled), default=None) == max(finite, default=None)
+
+
+@given(values, st.integers(2, 100))
+def test_a_line_has_no_holes(data, columns) -> None:
+    line = charts.joined(charts.envelope(charts.Curve(range(len(data)), data, ""), columns, 0, len(data) - 1))
+    filled = [i for i, s in enumerate(line) if s is not None]
+    assert not filled or filled == list(range(filled[0], filled[-1] + 1))
+    for a, b in pairwise(filled):
+        (alo, ahi), (blo, bhi) = line[a], line[b]  # type: ignore[misc]
+        assert alo <= bhi + 1e-6 * max(1, abs(bhi)) and blo <= ahi + 1e-6 * max(1, abs(ahi))
+
+
+def test_a_spike_of_one_step_in_a_hundred_thousand_is_drawn() -> None:
+    data = [1.0] * 100_000
+    data[54_321] = 9.0
+    lines = charts.line_chart([charts.Curve(range(100_000), data, "red")], 80, 12, UNICODE)
+    assert any(0x2800 < ord(c) <= 0x28FF for c in lines[0].plain[8:] + lines[1].plain[8:])
+
+
+def test_smoothing_starts_at_the_first_value_and_passes_over_gaps() -> None:
+    assert charts.smoothed([2.0, 2.0]) == pytest.approx([2.0, 2.0])
+    out = charts.smoothed([math.nan, 1.0, math.nan, 3.0])
+    assert math.isnan(out[0]) and out[1] == pytest.approx(1.0) and out[2] == out[1] and 1.0 < out[3] < 3.0
+
+
+@given(st.floats(0, 1e9), st.floats(0, 1e9), st.integers(0, 80), st.sampled_from([UNICODE, ASCII]))
+def test_a_bar_fits_and_shows_every_count(value, top, width, glyphs) -> None:
+    drawn = charts.bar(value, top, width, glyphs)
+    assert len(drawn) <= width
+    assert bool(drawn) == (value > 0 and top > 0 and width > 0)
+
+
+@given(st.dictionaries(st.sampled_from("abcdefghij"), st.integers(1, 10_000)), st.integers(20, 120), st.integers(1, 20))
+def test_the_funnel_fits_and_keeps_its_steps(rejected, width, height) -> None:
+    total = sum(rejected.values()) + 5
+    f = Funnel(completions=9, candidates=total, kept=5, rejected=rejected, samples=5, pending=3, accepted=2)
+    lines = funnel.lines(f, width, height, UNICODE)
+    assert len(lines) <= height and all(line.cell_length <= width for line in lines)
+    if height >= 8:
+        assert [s.label for s in funnel._fit(funnel.steps(f), height) if not s.loss] == [
+            "responses", "candidates", "kept", "samples", "pending", "accepted", "rejected",
+        ]  # fmt: skip
+
+
+def test_only_rows_that_differ_are_painted() -> None:
+    old = [Content(c) for c in "abcdef"]
+    new = [Content(c) for c in "abXYeZ"]
+    assert changed_rows(old, new, 10) == [(2, 2), (5, 1)]
+    assert changed_rows(old, old, 10) == [] and changed_rows(old, old[:3], 4) == [(3, 1)]
+
+
+def test_figures() -> None:
+    assert [figures.duration(s) for s in (0, 59.6, 100, 7500, 200_000, None, math.inf)] == [
+        "0 s", "60 s", "2 min", "2 h 05", "2 d", "–", "–",
+    ]  # fmt: skip
+    assert [figures.size(n) for n in (5, 4_200, 42_000_000, 4.2e9, 2e15)] == [
+        "5 B",
+        "4.2 kB",
+        "42 MB",
+        "4.2 GB",
+        "2000.0 TB",
+    ]
+    assert [figures.number(v) for v in (1.23456, 0.00012, math.nan, None)] == ["1.235", "1.2e-04", "NaN", "–"]
+    assert figures.share(1, 0) == "–" and figures.share(1, 4) == "25 %"
+
+
+def _luminance(color: Color) -> float:
+    def channel(value: int) -> float:
+        share = value / 255
+        return share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4
+
+    return 0.2126 * channel(color.r) + 0.7152 * channel(color.g) + 0.0722 * channel(color.b)
+
+
+def _contrast(one: str, two: str) -> float:
+    a, b = sorted((_luminance(Color.parse(one)), _luminance(Color.parse(two))), reverse=True)
+    return (a + 0.05) / (b + 0.05)
+
+
+@pytest.mark.parametrize("theme", theming.themes(), ids=lambda theme: theme.name)
+def test_text_can_be_read_in_every_theme(theme) -> None:
+    """WCAG 2.2: 4.5 for text, 3 for large or incidental signs."""
+    grounds = [theme.background, theme.surface, theme.panel]
+    for name in ("foreground", "accent", "success", "error"):
+        assert min(_contrast(getattr(theme, name), ground) for ground in grounds) >= 4.5, name
+    for name in ("muted", "human", "machine", "smooth", "held-out", "match"):
+        assert min(_contrast(theme.variables[name], ground) for ground in grounds[:2]) >= 4.5, name
+    for name in ("faint", "raw"):
+        assert min(_contrast(theme.variables[name], ground) for ground in grounds[:2]) >= 3.0, name
