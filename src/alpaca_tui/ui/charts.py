@@ -151,7 +151,9 @@ def line_chart(curves: Sequence[Curve], width: int, height: int, glyphs: Glyphs,
         return []
     first, seen, low, high = limits
     end = max(seen, last)
-    margin = (high - low) * 0.06 or max(abs(high) * 0.05, 0.01)
+    # A spread within rounding is none: the axis gets some room around the one value.
+    flat = high - low <= 1e-9 * max(abs(high), abs(low), 1e-9)
+    margin = max(abs(high) * 0.05, 0.01) if flat else (high - low) * 0.06
     low, high = low - margin, high + margin
     canvas = Canvas(plot_width, plot_height, glyphs)
     rows = plot_height * canvas.dots_y
@@ -188,7 +190,7 @@ def _labels(low: float, high: float, rows: int) -> dict[int, str]:
 def _label(value: float, spread: float) -> str:
     """A value to as many digits as the axis has room and the spread has meaning for."""
     if spread < 0.01 and abs(value) < 0.01:
-        return f"{value:.0e}"
+        return f"{value:.0e}"[: _AXIS_WIDTH - 2]
     digits = max(0, min(4, 2 - math.floor(math.log10(spread)))) if spread > 0 else 3
     return f"{value:.{digits}f}"[: _AXIS_WIDTH - 2]
 
