@@ -55,7 +55,7 @@ class PairFinder:
         self._index.extend((("candidate", candidate_id), text) for candidate_id, text in firsts)
 
     def find(self, candidate_id: int, text: str) -> list[Pair]:
-        """The candidate's pairs at or above the floor, seeds first, then in order of arrival; it is known afterwards."""
+        """The candidate's pairs from the floor on, seeds first, then in order of arrival; it is known afterwards."""
         found = [Pair(_key(match.key), match.score) for match in self._index.neighbours(text)]
         same = next((pair for pair in found if pair.key[0] == "candidate" and pair.score == 1.0), None)
         if same is not None:

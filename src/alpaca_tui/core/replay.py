@@ -118,7 +118,8 @@ def replay(items: Sequence[Item], pairs: Pairs, threshold: float, scope: Scope) 
 
 def _nearest(name: int, classes: _Classes, first_kept: dict[int, int]) -> tuple[float | None, Key | None]:
     """The highest score above the floor; of several, the text known first: seeds, then candidates by arrival."""
-    best, nearest = DEFAULT_FLOOR, None
+    best = DEFAULT_FLOOR
+    nearest: Key | None = None
     if name in classes.seed and classes.seed[name][0] > best:
         best, nearest = classes.seed[name][0], ("seed", classes.seed[name][1])
     earliest = 0

@@ -1,0 +1,215 @@
+"""Working out what a project's filter would decide at another threshold or by other rules; changes nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from sqlite_utils import Database
+
+from alpaca_tui.core import replay as core
+from alpaca_tui.core.errors import UsageError
+from alpaca_tui.core.instruction_rules import InstructionRule, instruction_rules
+from alpaca_tui.core.neighbours import Key
+from alpaca_tui.core.novelty import DEFAULT_FLOOR
+from alpaca_tui.core.records import Neighbour, Verdict
+from alpaca_tui.core.replay import ORDER_DEPENDENT, Item, Scope
+from alpaca_tui.core.rouge import TokenizerName
+from alpaca_tui.core.rule_text import normalise
+from alpaca_tui.core.rules import first_failure
+from alpaca_tui.store import neighbours
+from alpaca_tui.store.neighbours import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many candidates are kept, and how many each rule rejected (the first that failed), most first."""
+
+    kept: int
+    rejected: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a replay says of one candidate: the rule that rejects it, or None, before and after."""
+
+    id: int
+    instruction: str
+    stage: str
+    before: str | None
+    after: str | None
+    verdicts: tuple[Verdict, ...]
+    """Those that a replay gives anew: of all rules after a full one, else of ``duplicate`` and ``novelty``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A replay worked out: its settings and the outcome for every candidate, in order of arrival."""
+
+    threshold: float
+    tokenizer: TokenizerName
+    rules: tuple[str, ...]
+    """The names of the rules that apply, in their order."""
+    untouched: tuple[str, ...]
+    """The rules whose stored verdicts stand."""
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def before(self) -> Tally:
+        """As the project is."""
+        return _tally([outcome.before for outcome in self.outcomes])
+
+    @property
+    def after(self) -> Tally:
+        """As it would be."""
+        return _tally([outcome.after for outcome in self.outcomes])
+
+
+def _tally(rejected_by: Sequence[str | None]) -> Tally:
+    counts = Counter(rejected_by)
+    kept = counts.pop(None, 0)
+    return Tally(kept, {rule: n for rule, n in counts.most_common() if rule is not None})
+
+
+def stored_tokenizer(db: Database) -> TokenizerName:
+    """The tokenizer that the newest candidate was judged with; ``rouge`` where there is none."""
+    row = db.execute("SELECT tokenizer FROM candidate_verdicts ORDER BY candidate_id DESC LIMIT 1").fetchone()
+    return row[0] if row else "rouge"
+
+
+def threshold_curve(db: Database, tokenizer: TokenizerName | None = None) -> list[tuple[float, int]]:
+    """(X, how many candidates a replay at X would keep) for X = 0.50, 0.51 … 1.00, exactly.
+
+    ``tokenizer`` None: that of the newest candidate. The verdicts of the rules that don't depend on X stand as stored.
+    A project of an older version, or one whose seeds have changed, first has its missing pairs computed and stored.
+    """
+    tokenizer = tokenizer or stored_tokenizer(db)
+    neighbours.complete(db, tokenizer)
+    rows, seeds = _load(db)
+    applied = [rule for rule in ORDER_DEPENDENT if _was_applied(db, rule)]
+    kept = core.curve(
+        _items(db, rows, None), neighbours.load(db, tokenizer), core.CURVE_THRESHOLDS, _scope(seeds, applied)
+    )
+    return list(zip(core.CURVE_THRESHOLDS, kept, strict=True))
+
+
+def _was_applied(db: Database, rule: str) -> bool:
+    query = "SELECT EXISTS (SELECT 1 FROM candidate_verdicts WHERE rule = ?)"
+    return bool(db.execute(query, [rule]).fetchone()[0])
+
+
+def make_plan(
+    db: Database,
+    threshold: float,
+    *,
+    tokenizer: TokenizerName | None,
+    rules: Collection[str] | None,
+    progress: Progress,
+) -> Plan:
+    """Decide every candidate anew in order of arrival: from stored pairs where they suffice, else by judging each text.
+
+    ``rules`` are names; None: those by which the candidates were judged, each with its own, so that only the
+    threshold changes. A full replay is needed below 0.5, for another tokenizer, and for a rule by which some candidate
+    was not judged. Raises UsageError for an unknown rule or a threshold outside 0 to 1.
+    """
+    stored = db.execute("SELECT rule, tokenizer, count(*) FROM candidate_verdicts GROUP BY 1, 2").fetchall()
+    given = tokenizer or stored_tokenizer(db)
+    names = {rule for rule, _, _ in stored} if rules is None else set(rules)
+    chosen = _chosen(threshold, given, names, strict=rules is not None)
+    total = db.execute("SELECT count(*) FROM candidates").fetchone()[0]
+    judged = {rule for rule, name, n in stored if name == given and n == total}
+    fixed = [rule.name for rule in chosen if rule.name not in ORDER_DEPENDENT]
+    stands = all(rule in judged for rule in fixed) if rules is not None else tokenizer is None or _only(stored, given)
+    if stands and threshold >= DEFAULT_FLOOR:
+        return _from_pairs(db, threshold, given, chosen, None if rules is None else fixed, progress)
+    return _rejudged(db, threshold, given, chosen, progress)
+
+
+def _only(stored: Sequence[tuple[str, str, int]], tokenizer: str) -> bool:
+    return all(name == tokenizer for _, name, _ in stored)
+
+
+def _chosen(threshold: float, tokenizer: TokenizerName, names: set[str], *, strict: bool) -> list[InstructionRule]:
+    every = instruction_rules(threshold, tokenizer)
+    unknown = names - {rule.name for rule in instruction_rules(threshold)}
+    if strict and unknown:
+        known = ", ".join(rule.name for rule in instruction_rules(threshold))
+        raise UsageError(f"there is no rule {min(unknown)!r}; the rules for instructions are {known}")
+    return [rule for rule in every if rule.name in names]
+
+
+def _load(db: Database) -> tuple[list[tuple[int, str, str, str | None]], list[tuple[int, str]]]:
+    """Candidates as (id, instruction, stage, rejected_by) and seeds as (id, instruction), in order of arrival."""
+    candidates = db.execute("SELECT id, instruction, stage, rejected_by FROM candidates ORDER BY id").fetchall()
+    return candidates, db.execute("SELECT id, instruction FROM current_seeds ORDER BY id").fetchall()
+
+
+def _items(db: Database, rows: Sequence[tuple[int, str, str, str | None]], fixed: Collection[str] | None) -> list[Item]:
+    """The candidates with the first of the ``fixed`` rules (None: all but the order-dependent) that rejected each."""
+    refused: dict[int, str] = {}
+    failed = db.execute("SELECT candidate_id, rule FROM candidate_verdicts WHERE passed = 0 ORDER BY 1, position")
+    for candidate_id, rule in failed:
+        if rule not in ORDER_DEPENDENT and (fixed is None or rule in fixed):
+            refused.setdefault(candidate_id, rule)
+    return [Item(row[0], normalise(row[1]), refused.get(row[0])) for row in rows]
+
+
+def _scope(seeds: Sequence[tuple[int, str]], names: Collection[str]) -> Scope:
+    wordings: dict[str, int] = {}
+    for seed_id, text in seeds:
+        wordings.setdefault(normalise(text), seed_id)
+    return Scope(wordings, "duplicate" in names, "novelty" in names)
+
+
+def _from_pairs(
+    db: Database,
+    threshold: float,
+    tokenizer: TokenizerName,
+    chosen: Sequence[InstructionRule],
+    fixed: Collection[str] | None,
+    progress: Progress,
+) -> Plan:
+    neighbours.complete(db, tokenizer, progress)
+    rows, seeds = _load(db)
+    names = tuple(rule.name for rule in chosen)
+    decisions = core.replay(_items(db, rows, fixed), neighbours.load(db, tokenizer), threshold, _scope(seeds, names))
+    texts: dict[Key, str] = {("seed", seed_id): text for seed_id, text in seeds}
+    texts |= {("candidate", row[0]): row[1] for row in rows}
+
+    def neighbour(key: Key | None) -> Neighbour | None:
+        return None if key is None else Neighbour(key[0], key[1], texts[key])
+
+    outcomes = []
+    for (candidate_id, text, stage, before), decision in zip(rows, decisions, strict=True):
+        verdicts = []
+        if "duplicate" in names:
+            same = neighbour(decision.same_as)
+            verdicts.append(Verdict("duplicate", same is None, neighbour=same))
+        if "novelty" in names:
+            score = decision.score
+            passed = score is None or score <= threshold
+            detail = f"nothing above {DEFAULT_FLOOR:g}" if score is None else ""
+            verdicts.append(Verdict("novelty", passed, score, threshold, neighbour(decision.nearest), detail))
+        outcomes.append(Outcome(candidate_id, text, stage, before, decision.rejected_by, tuple(verdicts)))
+    stand = {rule for (rule,) in db.execute("SELECT DISTINCT rule FROM candidate_verdicts")} if fixed is None else fixed
+    untouched = tuple(rule for rule in stand if rule not in ORDER_DEPENDENT)
+    return Plan(threshold, tokenizer, names, untouched, tuple(outcomes))
+
+
+def _rejudged(
+    db: Database, threshold: float, tokenizer: TokenizerName, chosen: Sequence[InstructionRule], progress: Progress
+) -> Plan:
+    rows, seeds = _load(db)
+    judged = core.rejudge(
+        [Neighbour("seed", seed_id, text) for seed_id, text in seeds],
+        [Neighbour("candidate", row[0], row[1]) for row in rows],
+        chosen,
+        tokenizer,
+        lambda done: progress(done, len(rows)),
+    )
+    outcomes = []
+    for (candidate_id, text, stage, before), verdicts in zip(rows, judged, strict=True):
+        failed = first_failure(verdicts)
+        outcomes.append(Outcome(candidate_id, text, stage, before, failed.rule if failed else None, verdicts))
+    return Plan(threshold, tokenizer, tuple(rule.name for rule in chosen), (), tuple(outcomes))

@@ -1,0 +1,321 @@
+"""Replays on a real project: pairs kept while filtering, what changes, and a journal that can take it back."""
+
+from __future__ import annotations
+
+import pytest
+from sqlite_utils import Database
+
+from alpaca_tui import resources
+from alpaca_tui.config import RulesConfig
+from alpaca_tui.core.errors import AlpacaError, RefusedError, UsageError
+from alpaca_tui.core.records import Completion, Instance, ParsedInstance, SeedTask
+from alpaca_tui.store import candidates, decisions, jobs, neighbours, overview, replays, samples, seeds
+from alpaca_tui.store.database import write
+from alpaca_tui.workers.screening import Screen
+from alpaca_tui.workers.stages import InstructionStage, Run
+from store.filling import Filler
+
+PAIRS = (
+    "SELECT candidate_id, 0, seed_id, score, tokenizer FROM seed_neighbours UNION ALL "
+    "SELECT candidate_id, neighbour_id, 0, score, tokenizer FROM candidate_neighbours ORDER BY 5, 1, 2, 3"
+)
+TEXTS = (
+    "Describe the life of a worker bee in three sentences.",
+    "Describe the life of a worker ant in three sentences.",  # 0.9 with the bee
+    "Describe the daily life of one worker ant in four sentences.",  # 0.67 with the bee, 0.76 with the ant
+    "Describe the life of a worker bee in three sentences!",
+    "Explain seed number 1 and two.",  # 0.8 with the first seed
+    "Say so",
+    "Suggest a name for a small bakery near the harbour.",
+)
+
+
+class Worker:
+    """Filters and fills as the generation worker does."""
+
+    def __init__(self, filler: Filler, threshold: float = 0.7, rules: RulesConfig | None = None) -> None:
+        self.db, self.filler, self.threshold = filler.db, filler, threshold
+        self.screen = Screen(filler.db, threshold, rules or RulesConfig())
+
+    def filter(self, *texts: str) -> list[int]:
+        made = []
+        for text in texts:
+            with write(self.db):
+                verdicts = self.screen.judge_instruction(text)
+                completion_id = self.filler.completion()
+                number, passed = candidates.add(self.db, completion_id, 0, text, verdicts, self.screen.tokenizer)
+                self.screen.note_instruction(number, text)
+                if passed:
+                    self.screen.keep_instruction(number, text)
+            made.append(number)
+        return made
+
+    def fill(self, candidate_id: int, output: str) -> int:
+        """The candidate's one sample."""
+        text = self.db["candidates"].get(candidate_id)["instruction"]
+        instance = ParsedInstance(0, "", output)
+        with write(self.db):
+            candidates.set_classification(self.db, candidate_id, False, -1.0)
+            completion_id = self.filler.completion(candidate_id=candidate_id)
+            found = self.screen.judge_instances(text, [instance])[0]
+            number, _ = samples.add(self.db, candidate_id, completion_id, text, instance, found, self.screen.tokenizer)
+            candidates.finish(self.db, candidate_id)
+        return number
+
+
+@pytest.fixture
+def worker(filler: Filler) -> Worker:
+    made = Worker(filler)
+    jobs.request_stop(filler.db, filler.job_id)
+    return made
+
+
+def sides(db: Database) -> dict[int, str | None]:
+    return {r["id"]: r["rejected_by"] for r in db["candidates"].rows_where(order_by="id")}
+
+
+def everything(db: Database) -> dict[str, list[tuple]]:
+    """All that a replay may change."""
+    tables = ("candidates", "samples", "candidate_verdicts", "sample_verdicts", "decisions")
+    return {table: db.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall() for table in tables}
+
+
+def test_the_worker_keeps_pairs_with_rejected_texts_too(worker: Worker, db: Database) -> None:
+    bee, ant, daily, again, seed, _, _ = worker.filter(*TEXTS)
+    assert sides(db)[ant] == "novelty"
+    stored = [tuple(row[:3]) for row in db.execute(PAIRS)]
+    assert (ant, bee, 0) in stored
+    assert (daily, ant, 0) in stored
+    assert [row for row in stored if row[0] == again] == [(again, bee, 0)]
+    assert (seed, 0, 1) in stored
+    assert {row[4] for row in db.execute(PAIRS)} == {"rouge"}
+
+
+def test_the_instruction_stage_does_so_for_every_answer(filler: Filler, db: Database) -> None:
+    screen = Screen(db, 0.7, RulesConfig(tokenizer="unicode"))
+    stage = InstructionStage(Run(db, filler.job_id, "smollm2-135m", resources.read_pack("self-instruct"), 1, screen))
+    (call,) = stage.plan(1)
+    stage.store(call, Completion(f" {TEXTS[0]}\n10. {TEXTS[1]}\n11. {TEXTS[2]}", "eos", 10, 5, 0.5))
+    assert list(sides(db).values()) == [None, "novelty", None]
+    assert db.execute("SELECT count(*), min(tokenizer) FROM candidate_neighbours").fetchone() == (3, "unicode")
+    assert {r["tokenizer"] for r in db["candidate_verdicts"].rows} == {"unicode"}
+    assert db.execute("SELECT candidate_id FROM neighbour_coverage").fetchall() == [(3,)]
+
+
+def test_pairs_found_afterwards_equal_those_kept_while_filtering(worker: Worker, db: Database) -> None:
+    worker.filter(*TEXTS)
+    kept = db.execute(PAIRS).fetchall()
+    for table in ("seed_neighbours", "candidate_neighbours", "neighbour_coverage"):
+        db.execute(f"DELETE FROM {table}")
+    seen: list[tuple[int, int]] = []
+    neighbours.complete(db, "rouge", lambda done, total: seen.append((done, total)))
+    assert db.execute(PAIRS).fetchall() == kept
+    assert seen == [(len(TEXTS), len(TEXTS))]
+    neighbours.complete(db, "rouge", lambda done, total: seen.append((done, total)))
+    assert len(seen) == 1
+
+
+def test_a_worker_that_goes_on_knows_the_earlier_texts(worker: Worker, filler: Filler, db: Database) -> None:
+    bee, ant = worker.filter(*TEXTS[:2])
+    daily, again = Worker(filler).filter(*TEXTS[2:4])
+    stored = [tuple(row[:3]) for row in db.execute(PAIRS)]
+    assert {(daily, bee, 0), (daily, ant, 0), (again, bee, 0)} <= set(stored)
+
+
+def test_seeds_that_change_change_the_pairs(worker: Worker, db: Database) -> None:
+    worker.filter(*TEXTS)
+    before = dict(replays.threshold_curve(db))
+    text = "Suggest a name for a small bakery near the beach."  # 0.9 with the candidate
+    seeds.add(db, [SeedTask("own_1", "bakery", text, (Instance("", "x"),), False)])
+    after = dict(replays.threshold_curve(db))
+    assert (before[0.7], after[0.7]) == (3, 2)
+    assert after[0.95] == before[0.95] == 5
+
+
+def test_the_curve_is_what_previews_say(worker: Worker, db: Database) -> None:
+    worker.filter(*TEXTS)
+    curve = replays.threshold_curve(db)
+    assert [x for x, _ in curve] == [x / 100 for x in range(50, 101)]
+    assert [replays.preview(db, x).after.kept for x, _ in curve] == [kept for _, kept in curve]
+    assert (dict(curve)[0.6], dict(curve)[0.7], dict(curve)[0.9]) == (2, 3, 5)
+    assert dict(curve)[0.7] == overview.funnel(db).kept
+
+
+def test_a_preview_changes_nothing(worker: Worker, db: Database) -> None:
+    bee, ant, _, _, seed, _, _ = worker.filter(*TEXTS)
+    before = everything(db)
+    replay = replays.preview(db, 0.9)
+    assert everything(db) == before
+    assert (replay.before.kept, replay.before.rejected) == (3, {"novelty": 2, "duplicate": 1, "length": 1})
+    assert (replay.after.kept, replay.after.rejected) == (5, {"duplicate": 1, "length": 1})
+    assert [(c.id, c.before, c.after, c.to_stage) for c in replay.candidates] == [
+        (ant, "novelty", None, "classification"),
+        (seed, "novelty", None, "classification"),
+    ]
+    assert replays.preview(db, 0.7).candidates == ()
+    assert bee not in [c.id for c in replay.candidates]
+
+
+def test_applying_moves_candidates_and_the_samples_that_go_with_them(worker: Worker, db: Database) -> None:
+    bee, _, daily, *_ = worker.filter(*TEXTS)
+    pending = worker.fill(daily, "Ants carry food.")
+    other = worker.fill(bee, "Bees work.")
+    replay = replays.apply(db, 0.6)
+    assert [(c.id, c.before, c.after) for c in replay.candidates] == [(daily, None, "novelty")]
+    change = replay.candidates[0]
+    assert change.neighbour is not None
+    assert (change.score, change.neighbour.kind, change.neighbour.id) == (pytest.approx(2 / 3), "candidate", bee)
+    assert [(s.id, s.from_state, s.to_state, s.rule) for s in replay.samples] == [
+        (pending, "pending", "filtered", "novelty")
+    ]
+    row = db["candidates"].get(daily)
+    assert (row["stage"], row["rejected_by"]) == ("rejected", "novelty")
+    moved, stayed = samples.get(db, pending), samples.get(db, other)
+    assert moved is not None
+    assert stayed is not None
+    assert (moved.state, moved.rejected_by, stayed.state) == ("filtered", "novelty", "pending")
+    verdict = next(v for v in samples.verdicts(db, pending) if v.rule == "novelty")
+    assert (verdict.passed, verdict.threshold, verdict.neighbour) == (False, 0.6, f"candidate {bee}")
+    assert replays.preview(db, 0.6).candidates == ()
+
+
+def test_back_at_the_former_threshold_everything_is_as_before(worker: Worker, db: Database) -> None:
+    made = worker.filter(*TEXTS)
+    worker.fill(made[0], "Bees work.")
+    worker.fill(made[2], "Ants carry food.")
+    before = everything(db)
+    for threshold in (0.5, 0.9, 0.95, 1.0, 0.7):
+        replays.apply(db, threshold)
+    assert everything(db) == before
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.6, 0.9, 1.0])
+def test_undo_restores_every_row(worker: Worker, db: Database, threshold: float) -> None:
+    made = worker.filter(*TEXTS)
+    worker.fill(made[2], "Ants carry food.")
+    before = everything(db)
+    number = replays.apply(db, threshold).applied
+    assert everything(db) != before
+    assert replays.undo(db) == number
+    assert everything(db) == before
+    with pytest.raises(AlpacaError, match="nothing to undo"):
+        replays.undo(db)
+
+
+def test_what_a_person_decided_is_never_touched(worker: Worker, db: Database) -> None:
+    _, _, daily, *_ = worker.filter(*TEXTS)
+    accepted = worker.fill(daily, "Ants carry food home.")
+    with write(db):
+        text = TEXTS[2]
+        completion_id = worker.filler.completion(candidate_id=daily)
+        ids = {
+            name: samples.add(db, daily, completion_id, text, ParsedInstance(i, "", output), [])[0]
+            for i, (name, output) in enumerate(
+                {"edited": "They dig.", "untouched": "They rest.", "rejected": "They fly."}.items()
+            )
+        }
+    decisions.decide(db, "accept", [accepted])
+    decisions.edit(db, ids["edited"], text, "", "They dig tunnels.")
+    decisions.decide(db, "reject", [ids["rejected"]])
+    replay = replays.apply(db, 0.6)
+    states = {s.id: s.state for s in samples.page(db)}
+    assert states[accepted] == "accepted"
+    assert states[ids["edited"]] == "pending"
+    assert states[ids["rejected"]] == "rejected"
+    assert states[ids["untouched"]] == "filtered"
+    assert replay.untouched == (accepted, ids["edited"])
+    decisions.decide(db, "rescue", [ids["untouched"]])
+    replays.undo(db)
+    replays.apply(db, 0.6)
+    assert samples.counts(db) == {"pending": 2, "accepted": 1, "rejected": 1, "filtered": 0}
+
+
+def test_a_sample_with_a_fault_of_its_own_does_not_come_back(worker: Worker, db: Database) -> None:
+    _, _, daily, *_ = worker.filter(*TEXTS)
+    empty = worker.fill(daily, " ")
+    replays.apply(db, 0.6)
+    replays.apply(db, 0.7)
+    row = samples.get(db, empty)
+    assert row is not None
+    assert (row.state, row.rejected_by) == ("filtered", "empty_output")
+
+
+def test_newly_kept_candidates_go_on_where_they_stopped(worker: Worker, db: Database) -> None:
+    _, ant, daily, _, seed, _, _ = worker.filter(*TEXTS)
+    with write(db):
+        candidates.set_classification(db, daily, True, 1.5)
+    replays.apply(db, 0.6)
+    replays.apply(db, 0.9)
+    stages = {r["id"]: r["stage"] for r in db["candidates"].rows}
+    assert (stages[ant], stages[seed], stages[daily]) == ("classification", "classification", "instance")
+    assert [row.id for row in candidates.waiting(db, "instance", 9)] == [daily]
+
+
+def test_no_replay_is_applied_or_undone_during_a_generation(worker: Worker, db: Database) -> None:
+    worker.filter(*TEXTS)
+    replays.apply(db, 0.6)
+    job = jobs.enqueue(db, "generate", {"target": 5})
+    before = everything(db)
+    for change in (lambda: replays.apply(db, 0.7), lambda: replays.undo(db)):
+        with pytest.raises(RefusedError, match=f"job {job} is generating"):
+            change()
+    assert everything(db) == before
+    assert replays.preview(db, 0.7).after.kept == 3
+
+
+def test_undo_is_refused_once_generation_has_gone_on(worker: Worker, db: Database) -> None:
+    worker.filter(*TEXTS)
+    replays.apply(db, 0.6)
+    worker.filter("Name three rivers that end in the Black Sea.")
+    with pytest.raises(RefusedError, match="generation has gone on"):
+        replays.undo(db)
+
+
+def test_a_rule_can_be_switched_off_and_on_again(worker: Worker, db: Database) -> None:
+    *_, short, _ = worker.filter(*TEXTS)
+    every = {r["rule"] for r in db.query("SELECT DISTINCT rule FROM candidate_verdicts")}
+    before = everything(db)
+    replay = replays.apply(db, 0.7, rules=every - {"length"})
+    assert [(c.id, c.before, c.after) for c in replay.candidates] == [(short, "length", None)]
+    assert db["candidate_verdicts"].count_where("rule = 'length'") == 0
+    assert replays.apply(db, 0.7).candidates == ()
+    again = replays.apply(db, 0.7, rules=every)
+    assert [(c.id, c.before, c.after) for c in again.candidates] == [(short, None, "length")]
+    assert everything(db)["candidates"] == before["candidates"]
+    assert len(everything(db)["candidate_verdicts"]) == len(before["candidate_verdicts"])
+    with pytest.raises(UsageError, match="no rule 'lenght'"):
+        replays.preview(db, 0.7, rules=["lenght"])
+
+
+def test_pairs_and_a_full_replay_agree(worker: Worker, db: Database) -> None:
+    """Another tokenizer forces every text to be judged anew; on English both give the same verdicts."""
+    worker.filter(*TEXTS)
+    for threshold in (0.5, 0.6, 0.7, 0.9, 1.0):
+        quick, full = replays.preview(db, threshold), replays.preview(db, threshold, tokenizer="unicode")
+        assert (quick.after, quick.candidates) == (full.after, full.candidates)
+        assert full.tokenizer == "unicode"
+
+
+def test_a_project_in_another_script_uses_its_tokenizer_throughout(filler: Filler, db: Database) -> None:
+    texts = ("请写一首关于春天的短诗", "请写一首关于秋天的短诗", "列出三种常见的水果名称")
+    worker = Worker(filler, rules=RulesConfig(tokenizer="unicode"))
+    jobs.request_stop(db, filler.job_id)
+    spring, autumn, fruit = worker.filter(*texts)
+    sample = worker.fill(spring, "春风又绿江南岸")
+    assert sides(db) == {spring: None, autumn: "novelty", fruit: None}
+    assert {row[4] for row in db.execute(PAIRS)} == {"unicode"}
+    assert {r["tokenizer"] for r in db["candidate_verdicts"].rows} == {"unicode"}
+    assert {r["tokenizer"] for r in db["sample_verdicts"].rows_where("sample_id = ?", [sample])} == {"unicode"}
+    assert dict(replays.threshold_curve(db))[0.95] == 3
+    by_rouge = replays.preview(db, 0.7, tokenizer="rouge")
+    assert (by_rouge.after.kept, by_rouge.after.rejected) == (0, {"length": 3})
+    replays.apply(db, 0.7, tokenizer="rouge")
+    assert dict(replays.threshold_curve(db))[0.7] == 0
+    assert {r["tokenizer"] for r in db["candidate_verdicts"].rows} == {"rouge"}
+    replays.undo(db)
+    assert dict(replays.threshold_curve(db))[0.7] == 2
+
+
+def test_an_empty_project_has_a_flat_curve(db: Database) -> None:
+    assert {kept for _, kept in replays.threshold_curve(db)} == {0}
+    assert replays.apply(db, 0.6).candidates == ()
