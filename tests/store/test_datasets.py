@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from sqlite_utils import Database
 
+from alpaca_tui.core import exchange
 from alpaca_tui.core.errors import AlpacaError, UsageError
 from alpaca_tui.store import datasets, decisions
 from store.filling import Filler
@@ -52,3 +55,29 @@ def test_nothing_accepted_and_taken_names_are_clear(db: Database, filler: Filler
         datasets.freeze(db, "taken")
     with pytest.raises(UsageError, match=r"no data set 'other' \(there are: taken\)"):
         datasets.get(db, "other")
+
+
+def test_a_data_set_exported_and_imported_is_the_same_data_set(db: Database, filler: Filler) -> None:
+    accepted(db, filler, 8)
+    first = datasets.freeze(db, "first", held_out=0.25)
+    rows = [(e.split, e.instruction, e.input, e.output) for e in datasets.examples(db, first.id)]
+    records, problems = exchange.load(exchange.dump_jsonl(rows).encode())
+    assert problems == []
+    assert datasets.take(db, "again", records).content_hash == first.content_hash
+    records, problems = exchange.load(exchange.dump_alpaca(rows).encode())
+    assert [r[1:] for r in records] == [r[1:] for r in rows]
+    assert datasets.take(db, "alpaca", records, held_out=0.25).card["held_out"] == 2
+
+
+def test_faults_of_an_imported_file_are_named_with_their_lines() -> None:
+    lines = ['{"instruction": "a", "output": "b"}', '{"instruction": "", "output": "b"}', '{"instruction": 3}', "{"]
+    records, problems = exchange.load("\n".join(lines).encode())
+    assert records == [("train", "a", "", "b")]
+    assert [p.line for p in problems] == [2, 3, 4]
+
+
+def test_chat_rows_put_the_input_below_the_instruction() -> None:
+    text = exchange.dump_chat([("train", "Add.", "1 2", "3"), ("train", "Hi?", "", "Ho.")])
+    first, second = [json.loads(line)["messages"] for line in text.splitlines()]
+    assert first[0] == {"role": "user", "content": "Add.\n\n1 2"}
+    assert [m["content"] for m in second] == ["Hi?", "Ho."]

@@ -19,6 +19,7 @@ class Format(StrEnum):
 
     alpaca = "alpaca"
     jsonl = "jsonl"
+    chat = "chat"
 
 
 @app.command()
@@ -60,7 +61,7 @@ def export(
     name: str,
     file: Path,
     format: Annotated[
-        Format, typer.Option(help="alpaca: one JSON list; jsonl: one object a line, with the split.")
+        Format, typer.Option(help="alpaca: one JSON list; jsonl: one object a line, with the split; chat: messages.")
     ] = Format.alpaca,
     split: Annotated[str | None, typer.Option(help="train or held_out; default: both.")] = None,
 ) -> None:
@@ -72,7 +73,8 @@ def export(
     row = datasets.get(db, name)
     examples = datasets.examples(db, row.id, split)
     records = [(e.split, e.instruction, e.input, e.output) for e in examples]
-    text = exchange.dump_alpaca(records) if format is Format.alpaca else exchange.dump_jsonl(records)
+    dump = {Format.alpaca: exchange.dump_alpaca, Format.jsonl: exchange.dump_jsonl, Format.chat: exchange.dump_chat}
+    text = dump[format](records)
     temporary = file.with_name(file.name + ".part")
     try:
         temporary.write_text(text, "utf-8")
@@ -81,3 +83,33 @@ def export(
         temporary.unlink(missing_ok=True)
         raise AlpacaError(f"cannot write {file}: {error.strerror}") from error
     common.emit(ctx, {"file": str(file), "examples": len(examples)}, f"{len(examples)} examples in {file}")
+
+
+@app.command("import")
+def import_file(
+    ctx: typer.Context,
+    file: Path,
+    name: Annotated[str | None, typer.Option(help="The data set's name (default: the file's).")] = None,
+    held_out: Annotated[float, typer.Option(help="The share held out, where the file names no split.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="Draws the split.")] = 0,
+) -> None:
+    """Take a file (Alpaca's JSON, or JSON lines) as a frozen data set, all of it or nothing."""
+    from alpaca_tui.core import exchange
+    from alpaca_tui.store import datasets
+
+    db = common.open_db(ctx, create=True)
+    try:
+        records, problems = exchange.load(file.read_bytes())
+    except OSError as error:
+        raise AlpacaError(f"cannot read {file}: {error.strerror}") from error
+    errors = [problem for problem in problems if problem.severity == "error"]
+    if errors or not records:
+        for problem in errors[:20]:
+            common.narrate(f"{file}: line {problem.line}: {problem.detail}")
+        raise AlpacaError(f"{file} was not imported: {len(errors)} faulty records of {len(records) + len(errors)}")
+    row = datasets.take(db, name or file.stem, records, held_out=held_out, seed=seed, source=file.name)
+    common.emit(
+        ctx,
+        {"name": row.name, "content_hash": row.content_hash, **row.card},
+        f"data set {row.name}: {row.card['train']} for training, {row.card['held_out']} held out",
+    )

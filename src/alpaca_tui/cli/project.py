@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from alpaca_tui.cli import common
+from alpaca_tui.core.errors import AlpacaError
 
 
 def register(app: typer.Typer) -> None:
@@ -40,7 +41,8 @@ def status(
     project = common.project_dir(ctx)
     while True:
         value = statuses.status(db, project)
-        common.emit(ctx, value, _status_text(value) + ("\n" if watch else ""))
+        # Home, text, clear what is left below: one plain screen that does not flicker.
+        common.emit(ctx, value, f"\x1b[H{_status_text(value)}\x1b[J" if watch else _status_text(value))
         if not watch:
             return
         time.sleep(2.0)
@@ -117,5 +119,17 @@ def models_add(ctx: typer.Context, spec: str) -> None:
 
 @models.command("check")
 def models_check(ctx: typer.Context, spec: str) -> None:
-    """Verify shapes, tokenizer ids and safetensors."""
-    models_add(ctx, spec)
+    """Verify shapes, tokenizer ids and safetensors of a model that is here already."""
+    from dataclasses import asdict
+
+    from alpaca_tui.jobs import models as found
+
+    ref = found.resolve(spec, fetch=False)
+    if ref.path is None or not ref.path.is_dir():
+        raise AlpacaError(f"{spec} is not on this machine yet; fetch it with: alpaca-tui models add {spec}")
+    facts = found.check(ref.path)
+    text = (
+        f"{spec} is sound: {facts.architecture}, {facts.parameters:,} parameters in {facts.dtype}, "
+        f"{facts.layers} layers, context {facts.context_length}"
+    )
+    common.emit(ctx, {"spec": spec, "path": str(ref.path), **asdict(facts)}, "\n".join([text, *facts.notes]))

@@ -1,9 +1,12 @@
-"""Data sets as text: Alpaca's JSON list, and JSON lines."""
+"""Data sets as text: Alpaca's JSON list, JSON lines, chat messages; and back."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+
+from alpaca_tui.core.jsonrecords import Problem, read_records
+from alpaca_tui.core.text import clean_text
 
 Record = tuple[str, str, str, str]
 """(split, instruction, input, output)."""
@@ -17,8 +20,49 @@ def dump_alpaca(records: Iterable[Record]) -> str:
 
 def dump_jsonl(records: Iterable[Record]) -> str:
     """One object a line with split, instruction, input, output."""
-    lines = (
-        json.dumps({"split": s, "instruction": i, "input": x, "output": y}, ensure_ascii=False)
-        for s, i, x, y in records
+    return _lines({"split": s, "instruction": i, "input": x, "output": y} for s, i, x, y in records)
+
+
+def dump_chat(records: Iterable[Record]) -> str:
+    """One object a line with ``messages``: a user's (instruction, blank line, input) and an assistant's."""
+    return _lines(
+        {
+            "messages": [
+                {"role": "user", "content": f"{i}\n\n{x}" if x else i},
+                {"role": "assistant", "content": y},
+            ]
+        }
+        for _, i, x, y in records
     )
-    return "".join(line + "\n" for line in lines)
+
+
+def _lines(items: Iterable[object]) -> str:
+    return "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items)
+
+
+def load(data: bytes) -> tuple[list[Record], list[Problem]]:
+    """The records of an Alpaca-shaped JSON list or of JSON lines, and every problem with its line.
+
+    ``split`` is 'train' where a record names none. Control characters are dropped from the texts.
+    """
+    found, problems = read_records(data)
+    records: list[Record] = []
+    for record in found:
+        fields = record.fields
+        if fields is None:
+            continue
+        values = [
+            fields.get("split", "train"),
+            fields.get("instruction"),
+            fields.get("input", ""),
+            fields.get("output"),
+        ]
+        if not all(isinstance(value, str) for value in values):
+            problems.append(record.problem("", "fields", "instruction, input and output must be texts"))
+        elif not values[1].strip() or not values[3].strip():
+            problems.append(record.problem("", "empty", "instruction and output must not be empty"))
+        elif values[0] not in ("train", "held_out"):
+            problems.append(record.problem("", "split", f"split must be train or held_out, not {values[0]!r}"))
+        else:
+            records.append((values[0], *(clean_text(value) for value in values[1:])))  # type: ignore[arg-type]
+    return records, sorted(problems, key=lambda problem: problem.line)

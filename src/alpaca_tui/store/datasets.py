@@ -13,6 +13,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from alpaca_tui.core.errors import AlpacaError, UsageError
+from alpaca_tui.core.exchange import Record
 from alpaca_tui.store.database import now, write
 
 
@@ -75,10 +76,25 @@ def freeze(db: Database, name: str, *, held_out: float = 0.1, seed: int = 0) -> 
     return get(db, name)
 
 
-def add(db: Database, name: str, examples: Sequence[Example], card: dict[str, Any]) -> DatasetRow:
-    """Store rows from elsewhere (an imported file) as a frozen data set."""
+def take(
+    db: Database, name: str, records: Sequence[Record], *, held_out: float = 0.1, seed: int = 0, source: str = ""
+) -> DatasetRow:
+    """Store records from elsewhere as a frozen data set.
+
+    Where no record is held out already, the split is drawn by instruction. Raises UsageError where the name is taken.
+    """
+    if not 0.0 <= held_out < 1.0:
+        raise UsageError(f"the held-out share must be at least 0 and below 1, not {held_out}")
+    given = any(split == "held_out" for split, *_ in records)
+    numbers = {instruction: i for i, instruction in enumerate(dict.fromkeys(r[1] for r in records))}
+    drawn = set() if given else _held_out_candidates(list(numbers.values()), held_out, seed)
+    rows = [
+        Example(i, "held_out" if numbers[record[1]] in drawn else record[0], *record[1:])
+        for i, record in enumerate(records)
+    ]
+    card = {"source": source, "held_out_share": None if given else held_out, "split_seed": None if given else seed}
     with write(db):
-        _insert(db, name, examples, card | _sizes(examples))
+        _insert(db, name, rows, card | _sizes(rows))
     return get(db, name)
 
 
