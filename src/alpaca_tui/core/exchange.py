@@ -51,18 +51,15 @@ def load(data: bytes) -> tuple[list[Record], list[Problem]]:
         fields = record.fields
         if fields is None:
             continue
-        values = [
-            fields.get("split", "train"),
-            fields.get("instruction"),
-            fields.get("input", ""),
-            fields.get("output"),
-        ]
-        if not all(isinstance(value, str) for value in values):
+        split = fields.get("split", "train")
+        texts = [fields.get("instruction"), fields.get("input", ""), fields.get("output")]
+        instruction, input, output = (clean_text(text) if isinstance(text, str) else "" for text in texts)
+        if not all(isinstance(text, str) for text in texts):
             problems.append(record.problem("", "fields", "instruction, input and output must be texts"))
-        elif not values[1].strip() or not values[3].strip():
+        elif not instruction.strip() or not output.strip():
             problems.append(record.problem("", "empty", "instruction and output must not be empty"))
-        elif values[0] not in ("train", "held_out"):
-            problems.append(record.problem("", "split", f"split must be train or held_out, not {values[0]!r}"))
+        elif split not in ("train", "held_out"):
+            problems.append(record.problem("", "split", f"split must be train or held_out, not {split!r}"))
         else:
-            records.append((values[0], *(clean_text(value) for value in values[1:])))  # type: ignore[arg-type]
+            records.append((split, instruction, input, output))
     return records, sorted(problems, key=lambda problem: problem.line)
