@@ -159,8 +159,7 @@ async def test_what_is_left_out_of_a_long_text_is_counted(opened: Opened, hostil
         await pilot.press("2")
         await pilot.pause()
         long = next(i for i in range(1, 200) if (c := _instruction(app, i)) and c.startswith("xxxx"))
-        app.screen._queue.jump(long)
-        app.screen._read()
+        app.screen.show_sample(long)  # type: ignore[attr-defined]
         await pilot.pause()
         assert "… and 80,000 more characters" in app.screen.query_one("#card", TextView).text
 

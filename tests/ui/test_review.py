@@ -204,8 +204,7 @@ async def test_the_neighbour_is_shown_with_what_is_shared_underlined(opened: Ope
     async with opened(project, (140, 45)) as (app, pilot):
         await pilot.press("2")
         await pilot.pause()
-        app.screen._queue.jump(chosen)  # type: ignore[attr-defined]
-        app.screen._read()  # type: ignore[attr-defined]
+        app.screen.show_sample(chosen)  # type: ignore[attr-defined]
         await pilot.pause()
         text = screen_text(app)
         assert "Cut this speaker biography down to exactly 25 words." in text

@@ -86,7 +86,7 @@ def joined(slices: Sequence[tuple[float, float] | None]) -> list[tuple[float, fl
 
 
 class Canvas:
-    """A grid of cells: braille dots (2 by 4 a cell), or one mark a cell in ASCII; the last layer colours a cell."""
+    """A grid of cells: braille dots (2 by 4 a cell), or one mark a cell in ASCII; a cell shows its last layer."""
 
     def __init__(self, width: int, height: int, glyphs: Glyphs) -> None:
         self.width, self.height, self._glyphs = width, height, glyphs
@@ -101,7 +101,9 @@ class Canvas:
         for y in range(max(0, top), min(self.height * self.dots_y - 1, bottom) + 1):
             column, row = x // self.dots_x, y // self.dots_y
             if self._glyphs.braille:
-                self._bits[row][column] |= _DOTS[x % 2][y % 4]
+                # A cell has one colour: dots of a layer below would look like the upper one's.
+                below = 0 if self._styles[row][column] != style else self._bits[row][column]
+                self._bits[row][column] = below | _DOTS[x % 2][y % 4]
             else:
                 self._marks[column, row] = ascii_mark
             self._styles[row][column] = style

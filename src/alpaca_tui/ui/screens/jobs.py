@@ -169,10 +169,12 @@ class JobsScreen(AppScreen):
         path = logs.log_path(self.cockpit.project, self._chosen)
         try:
             found = path.stat()
-            stamp: tuple[object, ...] = (self._chosen, self._story, found.st_size, found.st_mtime_ns)
+            stamp: tuple[object, ...] = (self._chosen, found.st_size, found.st_mtime_ns)
         except OSError:
-            stamp = (self._chosen, self._story)
-        if stamp == self._log_stamp and not self._story:
+            stamp = (self._chosen,)
+        if self._story:  # it grows with the job's state, not with its log
+            stamp = (self._chosen, self._list.current)
+        if stamp == self._log_stamp:
             return
         self._log_stamp = stamp
         view = self.query_one("#job-log", TextView)

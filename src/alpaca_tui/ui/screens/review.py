@@ -98,6 +98,13 @@ class ReviewScreen(AppScreen):
             self._facts = snapshot.facts
             self._draw_head()
 
+    def show_sample(self, sample_id: int) -> None:
+        """Show that sample, whatever its state."""
+        queue = self._queue
+        if queue is not None:
+            self.in_store(lambda _: queue.jump(sample_id))
+            self._read()
+
     # Drawing ------------------------------------------------------------------------------------------------------
 
     def _read(self) -> None:

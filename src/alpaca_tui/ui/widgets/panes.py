@@ -262,6 +262,9 @@ def ended_lines(job: JobView, width: int, glyphs: Glyphs, key: str, what: str) -
     lines = [Content.assemble(sign, f" job {job.row.id} ({job.row.kind}) {job.row.state}")]
     if job.row.reason:
         lines.extend(literal_line(job.row.reason, "$muted").wrap(width))
+    elif job.row.result:
+        counts = [f"{key} {value:,}" for key, value in job.row.result.items() if isinstance(value, int)]
+        lines.extend(literal_line(", ".join(counts), "$muted").wrap(width))
     if job.row.state in ("failed", "stopped", "interrupted"):
         lines.append(Content.assemble(("R", "$accent bold"), (" goes on where it was", "$muted")))
     return [*lines, Content.assemble((key, "$accent bold"), (f" {what}", "$muted"))]
