@@ -98,6 +98,10 @@ COMMANDS: tuple[Command, ...] = (
         "seeds",
         [
             ("slash", "search", "Search", "Show the seeds that hold these words", ""),
+            ("o", "order", "Order", "Sort by id, by how often drawn, or by the accepted share", ""),
+            ("e", "edit", "Edit", "Edit in $EDITOR as a new revision; earlier ones are kept", "w"),
+            ("n,A", "add", "New", "Write a new seed in $EDITOR", "w"),
+            ("x", "switch", "On/off", "Let the seed be drawn as a demonstration, or not", "w"),
             ("escape", "clear", "", "Show all seeds again", "-"),
         ],
         "Seeds",

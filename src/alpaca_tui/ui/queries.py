@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlite_utils import Database
 
-from alpaca_tui.core.records import Instance, SeedTask
 from alpaca_tui.ui.snapshot import PoolLine
 
 
@@ -84,24 +85,23 @@ def completion_text(db: Database, completion_id: int) -> tuple[str, str | None]:
     return db.execute("SELECT text, problem FROM completions WHERE id = ?", [completion_id]).fetchone()
 
 
-_SEED_MATCH = "FROM current_seeds WHERE :words = '' OR instruction LIKE :like OR name LIKE :like OR task_id LIKE :like"
-
-
-def _like(words: str) -> dict[str, str]:
-    return {"words": words, "like": f"%{words}%"}
-
-
-def count_seeds(db: Database, words: str = "") -> int:
-    """How many seeds hold the words."""
-    return db.execute(f"SELECT count(*) {_SEED_MATCH}", _like(words)).fetchone()[0]
-
-
-def page_seeds(db: Database, words: str, offset: int, limit: int) -> list[SeedLine]:
-    """A page of the seeds that hold the words, in the order of import."""
+def seed_ids(db: Database, words: str = "") -> list[int]:
+    """The seeds that hold the words in their instruction, name or id; in the order of import."""
+    like = "%" + re.sub(r"([\\%_])", r"\\\1", words) + "%"
     rows = db.execute(
-        f"SELECT id, name, instruction, is_classification, enabled {_SEED_MATCH} "
-        "ORDER BY id LIMIT :limit OFFSET :offset",
-        _like(words) | {"limit": limit, "offset": offset},
+        "SELECT id FROM current_seeds WHERE :words = '' OR instruction LIKE :like ESCAPE '\\' "
+        "OR name LIKE :like ESCAPE '\\' OR task_id LIKE :like ESCAPE '\\' ORDER BY id",
+        {"words": words, "like": like},
+    )
+    return [id for (id,) in rows]
+
+
+def seed_lines(db: Database, ids: Sequence[int]) -> list[SeedLine]:
+    """The seeds of these ids, in that order."""
+    rows = db.execute(
+        "SELECT s.id, s.name, s.instruction, s.is_classification, s.enabled "
+        "FROM json_each(?) wanted JOIN current_seeds s ON s.id = wanted.value ORDER BY wanted.key",
+        [json.dumps(list(ids))],
     )
     return [SeedLine(id, name, text, bool(c), bool(enabled)) for id, name, text, c, enabled in rows]
 
@@ -155,20 +155,6 @@ def _sample(db: Database, id: int, rule: str) -> Reject | None:
     if row is None:
         return None
     return Reject("sample", id, row[0] or rule, *row[1:])
-
-
-def seed_task(db: Database, seed_id: int) -> SeedTask | None:
-    """One seed's task in its current revision."""
-    row = next(db["current_seeds"].rows_where("id = ?", [seed_id]), None)
-    if row is None:
-        return None
-    instances = tuple(Instance(i["input"], i["output"]) for i in json.loads(row["instances"]))
-    return SeedTask(row["task_id"], row["name"], row["instruction"], instances, bool(row["is_classification"]))
-
-
-def times_shown(db: Database, seed_id: int) -> int:
-    """In how many prompts the seed was a demonstration."""
-    return db.execute("SELECT count(*) FROM demonstrations WHERE seed_id = ?", [seed_id]).fetchone()[0]
 
 
 def reject_rules(db: Database) -> list[str]:
