@@ -92,6 +92,8 @@ def test_the_worker_keeps_pairs_with_rejected_texts_too(worker: Worker, db: Data
 
 
 def test_the_instruction_stage_does_so_for_every_answer(filler: Filler, db: Database) -> None:
+    more = [SeedTask(f"t{i}", "", f"Count to {i}.", (Instance("", "x"),), False) for i in range(6)]
+    seeds.add(db, more)
     screen = Screen(db, 0.7, RulesConfig(tokenizer="unicode"))
     stage = InstructionStage(Run(db, filler.job_id, "smollm2-135m", resources.read_pack("self-instruct"), 1, screen))
     (call,) = stage.plan(1)
