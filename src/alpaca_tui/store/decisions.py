@@ -34,74 +34,76 @@ def decide(db: Database, action: str, sample_ids: Sequence[int], reason: str | N
     first); then nothing is changed.
     """
     to_state = _TARGET[action]
-    made: list[Decision] = []
     with write(db):
-        for sample_id in sample_ids:
-            row = _existing(db, sample_id)
-            if action == "rescue" and row.state != "filtered":
-                raise UsageError(f"sample {sample_id} is {row.state}, not filtered: there is nothing to rescue")
-            if action != "rescue" and row.state == "filtered":
-                raise UsageError(
-                    f"sample {sample_id} was filtered out by the rule {row.rejected_by}; rescue it before judging it"
-                )
-            if row.state == to_state:
-                continue
-            batch = made[0].batch if made else None
-            made.append(_journal(db, batch, row, action, to_state, row.revision, reason))
-    return made
+        found = [_existing(db, sample_id) for sample_id in dict.fromkeys(sample_ids)]
+        for row in found:
+            _refuse(action, row)
+        return _journal(db, action, [(row, to_state, row.revision) for row in found if row.state != to_state], reason)
+
+
+def _refuse(action: str, row: _Sample) -> None:
+    if action == "rescue" and row.state != "filtered":
+        raise UsageError(f"sample {row.id} is {row.state}, not filtered: there is nothing to rescue")
+    if action != "rescue" and row.state == "filtered":
+        raise UsageError(f"sample {row.id} was filtered out by the rule {row.rejected_by}; rescue it before judging it")
 
 
 def edit(db: Database, sample_id: int, instruction: str, input: str, output: str) -> Decision | None:
     """Add a revision with a person's text (the original stays); None where nothing differs."""
     with write(db):
         row = _existing(db, sample_id)
-        if (row.instruction, row.input, row.output) == (instruction, input, output):
+        text = samples.get(db, sample_id)
+        if text is None or (text.instruction, text.input, text.output) == (instruction, input, output):
             return None
         newest = db.execute("SELECT max(revision) FROM sample_revisions WHERE sample_id = ?", [sample_id]).fetchone()[0]
         samples.insert_revision(db, sample_id, newest + 1, "person", instruction, input, output)
-        return _journal(db, None, row, "edit", row.state, newest + 1, None)
+        return _journal(db, "edit", [(row, row.state, newest + 1)], None)[0]
 
 
-def _existing(db: Database, sample_id: int) -> samples.SampleRow:
-    row = samples.get(db, sample_id)
-    if row is None:
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    id: int
+    state: str
+    rejected_by: str | None
+    revision: int
+
+
+def _existing(db: Database, sample_id: int) -> _Sample:
+    found = None
+    if 0 < sample_id < 2**63:  # what SQLite can number
+        found = db.execute("SELECT id, state, rejected_by, revision FROM samples WHERE id = ?", [sample_id]).fetchone()
+    if found is None:
         raise UsageError(f"there is no sample {sample_id}; list them with: alpaca-tui review list")
-    return row
+    return _Sample(*found)
 
 
 def _journal(
-    db: Database,
-    batch: int | None,
-    row: samples.SampleRow,
-    action: str,
-    to_state: str,
-    to_revision: int,
-    reason: str | None,
-) -> Decision:
+    db: Database, action: str, changes: Sequence[tuple[_Sample, str, int]], reason: str | None
+) -> list[Decision]:
+    """Carry out (sample, new state, new revision) and write it down, as one batch. In the caller's transaction."""
+    if not changes:
+        return []
     # A new decision takes the place of whatever had been undone: that can no longer be redone.
     db.execute("UPDATE decisions SET superseded = 1 WHERE undone_at IS NOT NULL AND superseded = 0")
-    decision_id = int(
-        db["decisions"]
-        .insert(
-            {
-                "batch": batch or 0,
-                "sample_id": row.id,
-                "action": action,
-                "from_state": row.state,
-                "to_state": to_state,
-                "from_revision": row.revision,
-                "to_revision": to_revision,
-                "reason": reason,
-                "decided_at": now(),
-            }
-        )
-        .last_pk
+    first = db.execute("SELECT coalesce(max(id), 0) + 1 FROM decisions").fetchone()[0]
+    at = now()
+    # In bulk: a hundred thousand decisions must not hold the database for longer than others wait for it.
+    db.conn.executemany(
+        "INSERT INTO decisions (id, batch, sample_id, action, from_state, to_state, from_revision, to_revision, reason,"
+        " decided_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (first + i, first, row.id, action, row.state, to_state, row.revision, to_revision, reason, at)
+            for i, (row, to_state, to_revision) in enumerate(changes)
+        ],
     )
-    if batch is None:
-        batch = decision_id
-        db.execute("UPDATE decisions SET batch = ? WHERE id = ?", [batch, decision_id])
-    _restore(db, row.id, to_state, to_revision)
-    return Decision(decision_id, batch, row.id, action, row.state, to_state, reason)
+    db.conn.executemany(
+        "UPDATE samples SET state = ?, revision = ? WHERE id = ?",
+        [(to_state, to_revision, row.id) for row, to_state, to_revision in changes],
+    )
+    return [
+        Decision(first + i, first, row.id, action, row.state, to_state, reason)
+        for i, (row, to_state, _) in enumerate(changes)
+    ]
 
 
 def _restore(db: Database, sample_id: int, state: str, revision: int) -> None:
