@@ -15,9 +15,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from alpaca_tui.core.errors import AlpacaError, RefusedError
+from alpaca_tui.core.errors import AlpacaError, Cancelled, RefusedError
 from alpaca_tui.core.records import TrainingExample
-from alpaca_tui.training import callbacks, guard
+from alpaca_tui.training import callbacks, guard, loop
 from alpaca_tui.training.callbacks import OnMetrics, StopOnSignal
 from alpaca_tui.training.checkpoints import checkpoints
 from alpaca_tui.training.config import ALL_LINEAR, TrainConfig
@@ -138,6 +138,67 @@ def test_stopped_and_resumed_gives_bitwise_the_same_weights(
     one, other = (load_file(item / "adapter_model.safetensors") for item in (expected.adapter, resumed.adapter))
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+class StopAmidEvaluation:
+    """A flag that asks for a stop when the evaluation that follows a step has begun its second batch."""
+
+    def __init__(self, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.evaluated: list[int] = []
+        self.at = self.batches = 0
+        loss = loop.summed_loss
+
+        def counted(model: torch.nn.Module, batch: Any) -> torch.Tensor:
+            if not model.training and self.at == step:
+                self.batches += 1
+            return loss(model, batch)
+
+        monkeypatch.setattr(loop, "summed_loss", counted)
+
+    def listen(self, step: int, metrics: dict[str, float]) -> None:
+        self.at = step
+        if "eval_loss" in metrics:
+            self.evaluated.append(step)
+
+    def __call__(self) -> bool:
+        return self.batches >= 1
+
+
+@pytest.mark.parametrize(("step", "saved"), [(0, []), (4, [4, 3]), (STEPS, [8, 6])])
+def test_a_stop_amid_an_evaluation_loses_no_step(
+    step: int,
+    saved: list[int],
+    whole: tuple[TrainResult, object],
+    toy_model_dir: Path,
+    toy_examples: Examples,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = settings(toy_model_dir, tmp_path)
+    with monkeypatch.context() as patched:
+        stop = StopAmidEvaluation(step, patched)
+        if step == 0:
+            with pytest.raises(Cancelled):
+                run(config, toy_examples[:20], toy_examples[20:], stop.listen, silent, stop)
+        else:
+            stopped = run(config, toy_examples[:20], toy_examples[20:], stop.listen, silent, stop)
+            assert stopped.stopped and stopped.adapter is None and stopped.steps == step
+    assert stop.batches == 1 and step not in stop.evaluated  # of two batches, and no loss of half of them
+    assert [check(item).facts["step"] for item in checkpoints(tmp_path)] == saved
+
+    evaluated: list[int] = []
+    resumed = run(
+        config,
+        toy_examples[:20],
+        toy_examples[20:],
+        lambda at, values: evaluated.append(at) if "eval_loss" in values else None,
+    )
+    expected = whole[0]
+    assert evaluated == [at for at in (0, 4, 8) if at >= step]
+    assert resumed.adapter is not None and expected.adapter is not None
+    assert (resumed.eval_loss_first, resumed.eval_loss_last) == (expected.eval_loss_first, expected.eval_loss_last)
+    one, other = (load_file(item / "adapter_model.safetensors") for item in (expected.adapter, resumed.adapter))
+    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_torn_checkpoint_is_named_and_the_one_before_is_taken(

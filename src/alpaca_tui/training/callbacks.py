@@ -12,6 +12,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from alpaca_tui.core.errors import Cancelled
 from alpaca_tui.training import guard
 from alpaca_tui.training.checkpoints import rotate, seal_checkpoint
 from alpaca_tui.training.data import Plan
@@ -38,22 +39,41 @@ class StopOnSignal:
 
 
 class StopCallback(TrainerCallback):
-    """Saves and stops after the step in which a stop was asked for.
+    """Saves and stops after the step in which a stop was asked for, or amid an evaluation.
 
     Set in ``on_step_end`` rather than by a signal of its own, so that the checkpoint holds a finished step and a
-    resumed run takes the very same path. ``agree`` makes all processes stop at the same step.
+    resumed run takes the very same path. ``agree`` makes all processes stop at the same step. No evaluation is
+    waited for: it may outlast the grace before the processes are killed, and the unsaved steps would be lost.
     """
 
     def __init__(self, should_stop: Callable[[], bool], agree: Callable[[bool], bool]) -> None:
         self.should_stop = should_stop
         self.agree = agree
         self.stopped = False
+        self.stepped = False
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.stepped = True
         if state.global_step < state.max_steps and self.agree(self.should_stop()):
-            self.stopped = True
-            control.should_save = True
-            control.should_training_stop = True
+            self._stop(control)
+
+    def abandons_evaluation(self, control: TrainerControl) -> bool:
+        """Whether to leave the evaluation under way; the step before it is saved then. All processes must ask.
+
+        Raises Cancelled before the first step since the start: there is nothing that was not saved before.
+        """
+        if not self.agree(self.should_stop()):
+            return False
+        if not self.stepped:
+            raise Cancelled
+        self._stop(control)
+        return True
+
+    def _stop(self, control: TrainerControl) -> None:
+        self.stopped = True
+        control.should_save = True
+        control.should_training_stop = True
+        control.should_evaluate = False
 
 
 class MetricsCallback(TrainerCallback):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -67,9 +67,11 @@ class RecipeTrainer(Trainer):
 
     ``eval_dataset`` is a ``MicroBatches`` as well. The Trainer's own evaluation averages the means of batches; this
     one weighs every supervised token alike, and draws no random number, so that evaluating changes no training.
+    ``abandons_evaluation`` is asked by every process before each of its batches.
     """
 
     loss_is_scaled_for_ga = True
+    abandons_evaluation: Callable[[], bool] = staticmethod(lambda: False)
     control: TrainerControl
 
     def __init__(self, *, train_dataset: MicroBatches, eval_dataset: MicroBatches | None, **kwargs: Any) -> None:
@@ -107,7 +109,7 @@ class RecipeTrainer(Trainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
-        """The held-out loss per supervised token, in nats, logged and returned as ``eval_loss``."""
+        """The held-out loss per supervised token, in nats, logged and returned as ``eval_loss``; nothing where it was abandoned."""
         batches = eval_dataset if eval_dataset is not None else self.eval_dataset
         if not isinstance(batches, MicroBatches):
             raise ValueError("held-out examples must be given as micro-batches")
@@ -118,6 +120,9 @@ class RecipeTrainer(Trainer):
         sums: list[torch.Tensor] = []
         # Every process runs as often as the others (sharded models need that); surplus turns count nothing.
         for turn in range(math.ceil(len(batches) / world)):
+            if self.abandons_evaluation():
+                model.train(was_training)
+                return {}
             index = turn * world + rank
             batch = self._prepare_inputs(batches[min(index, len(batches) - 1)])
             total = summed_loss(model, batch)

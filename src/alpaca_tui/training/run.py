@@ -28,7 +28,7 @@ from alpaca_tui.training.callbacks import (
     SealCallback,
     StopCallback,
 )
-from alpaca_tui.training.checkpoints import find_newest, set_aside
+from alpaca_tui.training.checkpoints import find_newest, set_aside, step_of
 from alpaca_tui.training.config import TrainConfig
 from alpaca_tui.training.data import (
     MicroBatches,
@@ -94,10 +94,12 @@ def run(
     """Fine-tune ``config.model`` on ``train``; works in one process and in every process of ``accelerate launch``.
 
     Only process 0 reports and writes the result. The held-out loss is taken before the first step, every
-    ``eval_every`` steps and at the end. A stop is obeyed after the step in flight, with a checkpoint.
+    ``eval_every`` steps and at the end. A stop is obeyed after the step in flight or amid an evaluation, with a
+    checkpoint; a resumed run makes up for the evaluation.
 
     Raises AlpacaError (a model that cannot be loaded, a full disk), RefusedError (nothing to learn, a checkpoint of
-    another run) or TrainingHalted (a guard saw numbers that no sound run has).
+    another run), TrainingHalted (a guard saw numbers that no sound run has) or Cancelled (stopped in the evaluation
+    before its first step, with nothing to save).
     """
     world_size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     report = on_event if rank == 0 else _silent
@@ -120,8 +122,9 @@ def run(
     trainer = _trainer(config, model, data, tokens, precision=precision, cpu=cpu)
     fingerprint = run_fingerprint(config, data.train, precision)
     checkpoint = _resume_point(config, trainer, fingerprint, report)
-    trainer.args.eval_on_start = bool(data.held_out) and checkpoint is None
+    trainer.args.eval_on_start = bool(data.held_out) and _owes_evaluation(checkpoint, config.eval_every)
     stop = StopCallback(should_stop, trainer.any_process)
+    trainer.abandons_evaluation = lambda: stop.abandons_evaluation(trainer.control)
     for callback in (
         MetricsCallback(data.plan, on_metrics),
         SealCallback(
@@ -142,6 +145,8 @@ def run(
 
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if not stop.stopped:
+            _evaluate_last(trainer)
         if not stop.stopped:
             return _finish(config, trainer, data, tokenizer, report)
     except (OSError, RuntimeError, SafetensorError) as error:
@@ -223,6 +228,22 @@ def _resume_point(config: TrainConfig, trainer: RecipeTrainer, fingerprint: str,
     return found.newest
 
 
+def _owes_evaluation(checkpoint: Path | None, every: int) -> bool:
+    """Whether a start begins with an evaluation: the run's first, or one that a stop cut short."""
+    if checkpoint is None:
+        return True
+    step = step_of(checkpoint)
+    logged = json.loads((checkpoint / "trainer_state.json").read_text("utf-8"))["log_history"]
+    return step % every == 0 and not any("eval_loss" in item and item["step"] == step for item in logged)
+
+
+def _evaluate_last(trainer: RecipeTrainer) -> None:
+    if trainer.eval_dataset is not None and [s for s, _ in trainer.logged("eval_loss")][-1:] != [
+        trainer.state.global_step
+    ]:
+        trainer.evaluate()
+
+
 def _finish(
     config: TrainConfig,
     trainer: RecipeTrainer,
@@ -230,10 +251,8 @@ def _finish(
     tokenizer: PreTrainedTokenizerBase,
     on_event: OnEvent,
 ) -> TrainResult:
-    """Evaluate a last time, look at what was learnt, and write it."""
+    """Look at what was learnt, and write it."""
     step = trainer.state.global_step
-    if data.held_out and [s for s, _ in trainer.logged("eval_loss")][-1:] != [step]:
-        trainer.evaluate()
     model = trainer.accelerator.unwrap_model(trainer.model_wrapped)
     guard.check_adapter_moved(model, step)
     target = config.output_dir / RESULT[config.method]
