@@ -20,17 +20,19 @@ from alpaca_tui.core.errors import AlpacaError, UsageError
 from alpaca_tui.core.instruction_rules import InstructionRule
 from alpaca_tui.core.jsonrecords import Problem, read_records
 from alpaca_tui.core.rouge import TokenizerName
-from alpaca_tui.core.sieve import Look, LookAll, Sieve, look_here
+from alpaca_tui.core.sieve import Look, LookAll, Sieve
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
     from alpaca_tui.core.records import Verdict
 
-_BLOCK = 8192
-"""Lines read, judged and written at a time."""
+_BLOCK = 65_536
+"""Records judged and written at a time: many, for within a block each is looked up only once."""
+_BLOCK_BYTES = 64 << 20
 _FEW = 1024
 """Fewer texts than this are not worth a second process."""
+_TELL = 256
 _NAMED = 10
 
 
@@ -53,6 +55,8 @@ class Source:
     """Bytes; 0 where it can't be known (a pipe)."""
     done: int = 0
     """Bytes read."""
+    block: int = 0
+    """Bytes of these that the latest block takes."""
     problems: list[Problem] = field(default_factory=list)
 
     def blocks(self) -> Iterator[list[Entry]]:
@@ -66,14 +70,15 @@ class Source:
 
     def _read(self, stream: IO[bytes]) -> Iterator[list[Entry]]:
         base = 0
-        while lines := list(islice(stream, _BLOCK)):
+        while lines := _block(stream):
             if base == 0:
                 lines[0] = lines[0].removeprefix(b"\xef\xbb\xbf")
                 first = next((line.lstrip() for line in lines if line.strip()), b"")
                 if first.startswith((b"[", b"\xff\xfe", b"\xfe\xff")):
                     yield from self._list(b"".join(lines) + stream.read())
                     return
-            self.done += sum(map(len, lines))
+            self.block = sum(map(len, lines))
+            self.done += self.block
             yield self._lines(lines, base)
             base += len(lines)
 
@@ -82,7 +87,8 @@ class Source:
         records, self.problems = read_records(data)
         entries = [Entry(r.item or 0, r.fields) for r in records if r.fields is not None]
         for start in range(0, len(entries), _BLOCK):
-            self.done = len(data) * (start + _BLOCK) // max(len(entries), _BLOCK)
+            self.block = len(data) * min(_BLOCK, len(entries) - start) // len(entries)
+            self.done += self.block
             yield entries[start : start + _BLOCK]
 
     def _lines(self, lines: list[bytes], base: int) -> list[Entry]:
@@ -127,6 +133,17 @@ class Source:
         if not others and len(problems) > 1:
             also = f"; {len(problems)} faults in all"
         return AlpacaError(f"{self.file}: {place}{first.detail}{also}; nothing was written")
+
+
+def _block(stream: IO[bytes]) -> list[bytes]:
+    lines: list[bytes] = []
+    size = 0
+    for line in islice(stream, _BLOCK):
+        lines.append(line)
+        size += len(line)
+        if size >= _BLOCK_BYTES:
+            break
+    return lines
 
 
 class Target:
@@ -178,13 +195,14 @@ def filter_file(
     targets: list[Target] = []
     counts: Counter[str | None] = Counter()
     sieve = Sieve(rules, tokenizer)
-    look_all = _in_processes(len(os.sched_getaffinity(0))) if sys.platform == "linux" else look_here
+    processes = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
     try:
         for path in (output, rejects):
             if path is not None:
                 targets.append(Target(path))
         kept, thrown = targets[0] if output else None, targets[-1] if rejects else None
         with progress() as show:
+            look_all = _in_processes(processes, lambda share: show(_said(source, counts, share)))
             for entries in source.blocks():
                 texts = source.texts(entries, name)
                 if source.problems:
@@ -195,7 +213,6 @@ def filter_file(
                         kept.write(_kept(entry, first=counts[None] == 1))
                     elif verdict is not None and thrown:
                         thrown.write(_rejected(entry, verdict, "item" if source.is_list else "line"))
-                show(_said(source, counts))
         if not counts and not source.problems:
             raise AlpacaError(f"{file} holds no record; nothing was written")
         if source.problems:
@@ -216,9 +233,11 @@ def filter_file(
     return {"total": total, "kept": passed, "rejected": rejected, "seconds": round(time.monotonic() - began, 2)}
 
 
-def _said(source: Source, counts: Counter[str | None]) -> str:
-    share = f" ({min(1, source.done / source.size):.0%})" if source.size else ""
-    return f"{counts.total():,} records judged{share}, {counts[None]:,} kept"
+def _said(source: Source, counts: Counter[str | None], share: float) -> str:
+    """Progress: what is judged, and how far the block in work is looked up."""
+    before = source.done - source.block
+    done = f", {min(1, (before + share * source.block) / source.size):.0%} of the file" if source.size else ""
+    return f"{counts.total():,} records judged, {counts[None]:,} kept{done}"
 
 
 def _kept(entry: Entry, *, first: bool) -> bytes:
@@ -254,12 +273,21 @@ def _dump(entry: Entry, value: dict[str, Any], indent: int | None = None) -> str
     return text
 
 
-def _in_processes(processes: int) -> LookAll:
-    """Share the looking-up with forked processes, which see the index as it is without it being copied."""
+def _in_processes(processes: int, tell: Callable[[float], None]) -> LookAll:
+    """Share the looking-up with forked processes, which see the index as it is without it being copied.
+
+    ``tell`` is called now and then with the share that is done, from 0 to 1.
+    """
+
+    def told(part: range) -> Iterator[int]:
+        for done, number in enumerate(part):
+            if done % _TELL == 0:
+                tell(done / len(part))
+            yield number
 
     def look_all(look: Callable[[Iterable[int]], list[Look]], count: int) -> list[Look]:
         if processes == 1 or count < _FEW:
-            return look(range(count))
+            return look(told(range(count)))
         import multiprocessing
 
         fork = multiprocessing.get_context("fork")
@@ -270,7 +298,8 @@ def _in_processes(processes: int) -> LookAll:
             fork.Process(target=_send, args=(look, part, sender), daemon=True).start()
             sender.close()
             pipes.append(receiver)
-        found = [look(parts[0]), *(_receive(pipe) or look(part) for pipe, part in zip(pipes, parts[1:], strict=True))]
+        found = [look(told(parts[0]))]
+        found += [_receive(pipe) or look(part) for pipe, part in zip(pipes, parts[1:], strict=True)]
         looks = [Look()] * count
         for part, some in zip(parts, found, strict=True):
             looks[part.start :: processes] = some

@@ -48,12 +48,15 @@ class Sieve:
 
     def __init__(self, rules: Sequence[InstructionRule], tokenizer: TokenizerName = "rouge") -> None:
         self._context = Context(tokenizer)
+        self._kept: list[Neighbour] = []
+        """Of the latest block; known to the context once there is a next block, for indexing the last is in vain."""
         self._fixed = [rule for rule in rules if not isinstance(rule, (Duplicate, Novelty))]
         self._duplicate = next((rule for rule in rules if isinstance(rule, Duplicate)), None)
         self._novelty = next((rule for rule in rules if isinstance(rule, Novelty)), None)
 
     def judge(self, records: Sequence[tuple[int, str]], look_all: LookAll = look_here) -> list[Verdict | None]:
         """The verdict that rejects each of the next (number, text) pairs, or None. Neighbours bear these numbers."""
+        self._context.know_instructions(self._kept)
         texts = [text for _, text in records]
         block = NoveltyIndex(self._context.tokenizer)
         if self._novelty is not None:
@@ -66,7 +69,7 @@ class Sieve:
             if verdict is None:
                 decided.keep(place, Neighbour("candidate", number, text))
             verdicts.append(verdict)
-        self._context.know_instructions(list(decided.kept.values()))
+        self._kept = list(decided.kept.values())
         return verdicts
 
     def _look(self, texts: Sequence[str], block: NoveltyIndex, numbers: Iterable[int]) -> list[Look]:
