@@ -144,10 +144,41 @@ def test_a_dead_pid_in_the_jobs_table(project: Path) -> None:
         (("jobs", "stop", "7"), 2, "there is no job 7"),
         (("jobs", "resume", "7"), 2, "there is no job 7"),
         (("train", "--resume", "7"), 2, "there is no job 7"),
+        (("review", "accept", "9" * 20), 2, "there is no sample 999"),
+        (("generate", "--recipe", "alpaca"), 2, "use the recipe self-instruct"),
+        (("generate", "--recipe", "nobodys"), 2, "nobodys"),
+        (("generate", "--model", "openai:gpt-3.5-turbo"), 2, "local models only"),
     ],
 )
 def test_requests_that_cannot_be_met(project: Path, arguments: tuple[str, ...], code: int, expected: str) -> None:
     assert expected in sentence(alpaca("--project", project, *arguments), code)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("train", "--epochs", "0"), "epochs"),
+        (("train", "--lr", "0"), "learning_rate"),
+        (("train", "--micro-batch", "9", "--global-batch", "4"), "micro_batch is 9"),
+        (("train", "--recipe", "nope"), "there is no accelerate recipe 'nope'; there are: cpu"),
+        (("train", "--set", "lora_rank"), "write NAME=VALUE"),
+        (("train", "--set", "lora_ranks=4"), "lora_ranks"),
+        (("evaluate", "--model", "job:9"), "there is no job 9"),
+        (("dataset", "export", "d", "out.json", "--split", "heldout"), "heldout"),
+    ],
+)
+def test_settings_are_refused_before_a_job_is_made_of_them(
+    project: Path, arguments: tuple[str, ...], expected: str
+) -> None:
+    db = database.open_project(project)
+    decisions.decide(db, "accept", [Filler(db).sample(f"Name {i} fruit.") for i in range(3)])
+    assert alpaca("--project", project, "dataset", "freeze", "d").returncode == 0
+    before = len(jobs.all_jobs(db))
+    done = alpaca("--project", project, *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(jobs.all_jobs(db)) == before
 
 
 def test_a_faulty_config_names_file_and_value(project: Path) -> None:

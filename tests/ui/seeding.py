@@ -130,7 +130,6 @@ POOR: tuple[str, ...] = (
 
 GENERATE_SPEC = {
     "target": 48, "recipe": "self-instruct", "model": "smollm2-135m", "seed": 0, "threshold": 0.7, "batch": 8,
-    "max_requests": None,
 }  # fmt: skip
 
 

@@ -22,9 +22,13 @@ def mine(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("pack", resources.pack_names())
-def test_shipped_packs_fit_the_embedded_model(tmp_path: Path, embedded_model_dir: Path, pack: str) -> None:
-    assert check_pack(tmp_path, pack, str(embedded_model_dir)).name == pack
+def test_the_default_pack_fits_the_embedded_model(tmp_path: Path, embedded_model_dir: Path) -> None:
+    assert check_pack(tmp_path, "self-instruct", str(embedded_model_dir)).name == "self-instruct"
+
+
+def test_a_pack_of_whole_tasks_is_refused_before_a_run(tmp_path: Path, embedded_model_dir: Path) -> None:
+    with pytest.raises(UsageError, match="'alpaca' asks for whole tasks"):
+        check_pack(tmp_path, "alpaca", str(embedded_model_dir))
 
 
 def test_a_prompt_longer_than_the_context_is_refused_with_its_numbers(tmp_path: Path, tiny_llama_dir: Path) -> None:

@@ -22,6 +22,13 @@ class Format(StrEnum):
     chat = "chat"
 
 
+class Split(StrEnum):
+    """The parts of a data set."""
+
+    train = "train"
+    held_out = "held_out"
+
+
 @app.command()
 def freeze(
     ctx: typer.Context,
@@ -63,7 +70,7 @@ def export(
     format: Annotated[
         Format, typer.Option(help="alpaca: one JSON list; jsonl: one object a line, with the split; chat: messages.")
     ] = Format.alpaca,
-    split: Annotated[str | None, typer.Option(help="train or held_out; default: both.")] = None,
+    split: Annotated[Split | None, typer.Option(help="One part only; default: both.")] = None,
 ) -> None:
     """Write a data set to a file, whole or not at all."""
     from alpaca_tui.core import exchange

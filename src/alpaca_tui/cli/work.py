@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from sqlite_utils import Database
 
     from alpaca_tui.jobs.live import LiveSnapshot
+    from alpaca_tui.jobs.specs import TrainSpec
     from alpaca_tui.store.jobs import JobRow
 
 Detach = Annotated[bool, typer.Option("--detach", help="Start it and return at once.")]
@@ -35,7 +37,9 @@ def generate(
     target: Annotated[int, typer.Option(min=1, help="Samples that are pending or accepted at the end.")] = 100,
     recipe: Annotated[str | None, typer.Option(help="The prompt pack.")] = None,
     model: Annotated[str | None, typer.Option(metavar="SPEC", help="The model that invents.")] = None,
-    seed: Annotated[int, typer.Option(help="Makes the run repeatable.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Makes the run repeatable (default: another one for each run).")
+    ] = None,
     threshold: Annotated[float | None, typer.Option(min=0, max=1, help="ROUGE-L over which it is no novelty.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Requests in flight at once.")] = None,
     detach: Detach = False,
@@ -43,6 +47,7 @@ def generate(
     """Invent, filter and complete new tasks until TARGET samples await review or are accepted."""
     from alpaca_tui.jobs import spawn
     from alpaca_tui.jobs.specs import GenerateSpec
+    from alpaca_tui.store import jobs
 
     db = common.open_db(ctx, create=True)
     project = common.project_dir(ctx)
@@ -51,7 +56,7 @@ def generate(
         target=target,
         recipe=recipe or defaults.recipe,
         model=model or defaults.model,
-        seed=seed,
+        seed=len(jobs.all_jobs(db, "generate")) if seed is None else seed,
         threshold=defaults.threshold if threshold is None else threshold,
         batch=batch or defaults.batch,
     )
@@ -69,6 +74,12 @@ def train(
     lr: Annotated[float | None, typer.Option(min=0, help="Peak learning rate.")] = None,
     micro_batch: Annotated[int | None, typer.Option(min=1, help="Examples a device and step.")] = None,
     global_batch: Annotated[int | None, typer.Option(min=1, help="Examples an optimiser step.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="Any other training setting, such as lora_rank=16; repeatable."
+        ),
+    ] = None,
     recipe: Annotated[str | None, typer.Option(help="The accelerate recipe (default: for this machine).")] = None,
     resume: Annotated[int | None, typer.Option(metavar="JOB", help="Go on with this training job.")] = None,
     detach: Detach = False,
@@ -95,14 +106,16 @@ def train(
         "micro_batch": micro_batch,
         "global_batch": global_batch,
     }
+    overrides = {name: value for name, value in chosen.items() if value is not None} | read_settings(settings or [])
     spec = TrainSpec(
         dataset=newest_dataset(db, dataset),
         model=model or config.load(project).generate.model,
         method=method,
-        overrides={name: value for name, value in chosen.items() if value is not None},
+        overrides=overrides,
         recipe=recipe,
     )
     check_model(spec.model)
+    check_training(spec)
     attend(ctx, db, spawn.submit(db, project, "train", spec), detach=detach)
 
 
@@ -119,13 +132,13 @@ def evaluate(
     """Score models on the same held-out tasks: by default the newest tuned model beside its base."""
     from alpaca_tui.jobs import spawn
     from alpaca_tui.jobs.specs import EvaluateSpec
+    from alpaca_tui.workers.models import tuned
 
     db = common.open_db(ctx)
     project = common.project_dir(ctx)
     models = tuple(model) if model else newest_pair(db)
     for name in models:
-        if not name.startswith("job:"):
-            check_model(name)
+        check_model(tuned(db, name)[0])
     spec = EvaluateSpec(dataset=newest_dataset(db, suite), models=models, limit=limit)
     attend(ctx, db, spawn.submit(db, project, "evaluate", spec), detach=detach)
 
@@ -135,8 +148,38 @@ def check_model(spec: str) -> None:
     from alpaca_tui.jobs import models
 
     ref = models.resolve(spec, fetch=False)
+    if ref.kind == "openai":
+        raise UsageError(f"{spec} is an endpoint; this version works with local models only")
     if ref.kind == "directory" and ref.path is not None:
         models.check(ref.path)
+
+
+def read_settings(settings: list[str]) -> dict[str, Any]:
+    """``name=value`` pairs; a value that is JSON (a number, true, a list) is read as such, else it is a text."""
+    read: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals or not name:
+            raise UsageError(f"cannot read the setting {setting!r}; write NAME=VALUE, such as lora_rank=16")
+        try:
+            read[name] = json.loads(value)
+        except ValueError:
+            read[name] = value
+    return read
+
+
+def check_training(spec: TrainSpec) -> None:
+    """Refuse settings that no training takes, before a job is made of them."""
+    from alpaca_tui.jobs.specs import recipe_path
+    from alpaca_tui.training.config import TrainConfig
+
+    if spec.recipe is not None and not recipe_path(spec.recipe).is_file():
+        known = ", ".join(sorted(path.stem for path in recipe_path("cpu").parent.glob("*.yaml")))
+        raise UsageError(f"there is no accelerate recipe {spec.recipe!r}; there are: {known}")
+    here = Path()  # the worker fills in model and output directory
+    TrainConfig.for_model(
+        int(1e9), "full" if spec.method == "full" else "lora", **(spec.overrides | {"model": here, "output_dir": here})
+    )
 
 
 def newest_dataset(db: Database, name: str | None) -> str:

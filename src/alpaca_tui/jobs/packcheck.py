@@ -9,6 +9,9 @@ from alpaca_tui.core.errors import UsageError
 from alpaca_tui.core.prompts import Pack, StagePrompt, render
 from alpaca_tui.jobs import models
 
+NEEDED = ("instruction", "classification", "output_first", "input_first")
+"""The stages that a generation goes through."""
+
 LONGEST_SUBJECT = " ".join(["instruction"] * 150)
 """As long as the length rule lets an instruction be: 150 words."""
 
@@ -19,6 +22,12 @@ def check_pack(project: Path, recipe: str, model: str) -> Pack:
     Raises UsageError with one sentence: an unknown pack, a fault in its files, a prompt too long for the model.
     """
     pack = resources.read_pack(recipe, project / "prompts")
+    missing = [stage for stage in NEEDED if stage not in pack.stages]
+    if missing or pack.stage("instruction").style != "list":
+        raise UsageError(
+            f"prompt pack {pack.name!r} asks for whole tasks in one completion, which this version can't do yet; "
+            "use the recipe self-instruct"
+        )
     ref = models.resolve(model, fetch=False)
     if ref.path is None or not (ref.path / "tokenizer.json").is_file():
         return pack  # an endpoint, or a model that is still to be fetched: the run itself will see
@@ -40,7 +49,4 @@ def check_pack(project: Path, recipe: str, model: str) -> Pack:
 def _longest_subject(pack: Pack, stage: StagePrompt) -> dict[str, object]:
     if stage.name != "instruction":
         return {"instruction": LONGEST_SUBJECT}
-    if stage.style == "tasks":
-        task = {"instruction": LONGEST_SUBJECT, "input": LONGEST_SUBJECT, "output": LONGEST_SUBJECT}
-        return {"demonstrations": [task] * pack.demonstrations.count}
     return {"demonstrations": [LONGEST_SUBJECT] * pack.demonstrations.count}

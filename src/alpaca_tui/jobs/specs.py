@@ -38,8 +38,6 @@ class GenerateSpec(Spec):
     """ROUGE-L over which an instruction is too close to a known one."""
     batch: int = Field(8, ge=1)
     """Requests in flight at once."""
-    max_requests: int | None = None
-    """Give up after so many instruction prompts; None: derived from the target."""
 
 
 class TrainSpec(Spec):
@@ -94,6 +92,9 @@ def command(project: Path, job: JobRow) -> list[str]:
     found = hardware.visible_gpus()
     recipe = spec.recipe or hardware.accelerate_recipe(found)
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(recipe_path(recipe))]
+    if recipe == MULTI_GPU_RECIPE:
+        # Accelerate picks a free port for 0; its default, 29500, is one for the whole machine.
+        launch += ["--main_process_port", "0"]
     if spec.recipe is None:
         used = found if recipe == MULTI_GPU_RECIPE else found[:1]
         ranks = max(1, len(used))

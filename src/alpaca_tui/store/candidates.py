@@ -110,3 +110,8 @@ def kept(db: Database) -> list[PoolEntry]:
     """Every instruction that passed the filter, in order of arrival: what a new one is compared with."""
     rows = db.query("SELECT id, instruction FROM candidates WHERE stage <> 'rejected' ORDER BY id")
     return [PoolEntry("candidate", row["id"], row["instruction"]) for row in rows]
+
+
+def count_kept(db: Database) -> int:
+    """How many candidates passed the filter."""
+    return db["candidates"].count_where("stage <> 'rejected'")

@@ -58,7 +58,8 @@ def enqueue(db: Database, kind: str, spec: dict[str, Any]) -> int:
 
 def get(db: Database, job_id: int) -> JobRow:
     """One job. Raises UsageError where there is none."""
-    row = next((_row(r) for r in db["jobs"].rows_where("id = ?", [job_id])), None)
+    known = 0 < job_id < 2**63  # what SQLite can number
+    row = next((_row(r) for r in db["jobs"].rows_where("id = ?", [job_id])), None) if known else None
     if row is None:
         raise UsageError(f"there is no job {job_id}; list them with: alpaca-tui jobs list")
     return row

@@ -14,16 +14,19 @@ from alpaca_tui.core.errors import AlpacaError, Cancelled
 from alpaca_tui.core.records import Completion
 from alpaca_tui.jobs.live import LiveSnapshot, Slot
 from alpaca_tui.jobs.specs import GenerateSpec
-from alpaca_tui.store import completions, overview, samples
+from alpaca_tui.store import candidates, completions, overview, samples
 from alpaca_tui.store import jobs as job_store
 from alpaca_tui.store.completions import Call
 from alpaca_tui.workers.base import WorkerContext, worker_main
 from alpaca_tui.workers.models import open_backend
 from alpaca_tui.workers.screening import Screen
-from alpaca_tui.workers.stages import InstructionStage, Run, StageWorker, stages
+from alpaca_tui.workers.stages import InstanceStage, InstructionStage, Run, StageWorker, stages
 
 BARREN_LIMIT = 24
 """Instruction calls in a row without a single kept candidate after which the run gives up."""
+
+BARREN_INSTANCE_LIMIT = 96
+"""Instance calls in a row without a single sample to review after which the run gives up."""
 
 YIELD_GUESS = 4.0
 """Samples that one instruction call leads to, before the run has seen any."""
@@ -113,16 +116,18 @@ class Generation:
         self._display.say(f"loading {spec.model}")
         backend = open_backend(spec.model, spec.batch)
         order = stages(run)
-        barren = 0
+        barren = barren_instances = 0
         try:
             while ready(context) < spec.target:
                 stage, calls = self._next(order)
-                kept_before = overview.funnel(context.db).kept
+                kept_before, ready_before = candidates.count_kept(context.db), ready(context)
                 self._ask(backend, stage, calls)
                 if isinstance(stage, InstructionStage):
-                    barren = 0 if overview.funnel(context.db).kept > kept_before else barren + len(calls)
-                    if barren >= BARREN_LIMIT:
-                        raise self._exhausted()
+                    barren = 0 if candidates.count_kept(context.db) > kept_before else barren + len(calls)
+                elif isinstance(stage, InstanceStage):
+                    barren_instances = 0 if ready(context) > ready_before else barren_instances + len(calls)
+                if barren >= BARREN_LIMIT or barren_instances >= BARREN_INSTANCE_LIMIT:
+                    raise self._exhausted(barren, barren_instances)
         finally:
             backend.close()
             job_store.set_result(context.db, context.job.id, self._result())
@@ -155,11 +160,15 @@ class Generation:
         requests = [call.request for call in calls]
         backend.complete(requests, self._display.text, self._context.stopping, on_done=done)
 
-    def _exhausted(self) -> AlpacaError:
+    def _exhausted(self, barren: int, barren_instances: int) -> AlpacaError:
         funnel = overview.funnel(self._context.db)
-        rules = ", ".join(f"{rule} {n}" for rule, n in list(funnel.rejected.items())[:3]) or "nothing to parse"
+        if barren >= BARREN_LIMIT:
+            what, counts = f"{barren} instruction prompts gave no new instruction", funnel.rejected
+        else:
+            what, counts = f"{barren_instances} instance prompts gave no sample to review", funnel.filtered
+        rules = ", ".join(f"{rule} {n}" for rule, n in list(counts.items())[:3]) or "nothing could be parsed"
         return AlpacaError(
-            f"the last {BARREN_LIMIT} instruction prompts gave no new instruction (rejected so far: {rules}); "
+            f"the last {what} (rejected so far: {rules}); "
             "look at the rejected ones in the Filters screen, raise the threshold or use another model"
         )
 

@@ -26,7 +26,10 @@ def open_backend(spec: str, batch: int) -> Backend:
 
 
 def tuned(db: Database, spec: str) -> tuple[str, Path | None]:
-    """(base SPEC, adapter directory) behind a SPEC: ``job:N`` is the model that training job N made."""
+    """(model SPEC, adapter directory) behind a SPEC: ``job:N`` is the model that training job N made.
+
+    After full tuning that is a whole model, without an adapter.
+    """
     if not spec.startswith(JOB_PREFIX):
         return spec, None
     number = spec.removeprefix(JOB_PREFIX)
@@ -35,4 +38,5 @@ def tuned(db: Database, spec: str) -> tuple[str, Path | None]:
     job = jobs.get(db, int(number))
     if job.kind != "train" or job.state != "succeeded" or not job.result:
         raise UsageError(f"job {job.id} is a {job.kind} job that is {job.state}; it has no tuned model")
-    return job.spec["model"], Path(job.result["adapter"])
+    made = Path(job.result["adapter"])
+    return (str(made), None) if job.result.get("method") == "full" else (job.spec["model"], made)
