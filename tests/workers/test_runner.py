@@ -20,7 +20,7 @@ from alpaca_tui.jobs import live, logs, processes, spawn
 from alpaca_tui.jobs.follow import follow
 from alpaca_tui.jobs.processes import Identity
 from alpaca_tui.jobs.reconcile import reconcile
-from alpaca_tui.jobs.specs import GenerateSpec, recipe_path
+from alpaca_tui.jobs.specs import GenerateSpec, Spec, TrainSpec, recipe_path
 from alpaca_tui.jobs.status import status
 from alpaca_tui.jobs.supervisor import RUNNER_VARIABLE, Ending, conclude
 from alpaca_tui.store import jobs
@@ -574,3 +574,22 @@ def test_every_ending_has_its_state_and_reason(ending: Ending, state: str, words
     got, reason = conclude(ending, 7, 20.0)
     assert got == state
     assert reason is None if words is None else words in (reason or "")
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "said"),
+    [("generate", GenerateSpec(target=1), "generating"), ("train", TrainSpec(dataset="a"), "training")],
+)
+def test_a_second_generation_or_training_is_refused(
+    project: Path, db: Database, kind: str, spec: Spec, said: str
+) -> None:
+    job_id, stopped = (jobs.enqueue(db, kind, spec.model_dump(mode="json")) for _ in range(2))
+    jobs.set_state(db, stopped, "failed", reason="for this test")
+    process = runner(project, job_id, worker(UNTIL_STOPPED))
+    wait_for_log(project, job_id, "at work")
+    for again in (lambda: spawn.submit(db, project, kind, spec), lambda: spawn.resume(db, project, stopped)):
+        with pytest.raises(UsageError, match=f"job {job_id} is {said} .* jobs stop {job_id}"):
+            again()
+    assert len(jobs.all_jobs(db)) == 2 and jobs.get(db, stopped).state == "failed"
+    spawn.stop(db, project, job_id)
+    process.wait(PATIENCE_S)

@@ -49,6 +49,7 @@ def test_training_uses_the_gpus_that_are_visible(monkeypatch: pytest.MonkeyPatch
     assert argv[1:3] == ["-m", "accelerate.commands.launch"]
     assert argv[argv.index("--config_file") + 1].endswith("v100x4-lora.yaml")
     assert argv[argv.index("--num_processes") + 1] == "2" and argv[argv.index("--gpu_ids") + 1] == "3,1"
+    assert argv[argv.index("--main_process_port") + 1] == "0"  # any free port
     assert argv[-6:] == ["-m", "alpaca_tui.workers.train", "--project", "/p", "--job", "5"]
 
 

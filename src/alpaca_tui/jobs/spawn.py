@@ -21,6 +21,9 @@ from alpaca_tui.store import jobs
 from alpaca_tui.store.database import open_project, write
 
 START_TIMEOUT_S = 60.0
+# Two generations would take the same candidates from the queues, and pay for them twice; two trainings would share
+# the memory of the same GPUs, which is planned for one.
+_ONE_AT_A_TIME = {"generate": "generating", "train": "training"}
 
 
 def submit(db: Database, project: Path, kind: str, spec: Spec) -> int:
@@ -40,18 +43,19 @@ def submit(db: Database, project: Path, kind: str, spec: Spec) -> int:
     if "models" in values:
         values["models"] = [_absolute(model) for model in values["models"]]
     with write(db):
-        _refuse_second_generation(db, kind)
+        _refuse_second(db, kind)
         job_id = jobs.enqueue(db, kind, values)
     start(project, job_id)
     return job_id
 
 
-def _refuse_second_generation(db: Database, kind: str) -> None:
-    # Both would take the same candidates from the queues, and pay for them twice.
-    running = [job.id for job in jobs.active(db) if job.kind == "generate"]
-    if kind == "generate" and running:
+def _refuse_second(db: Database, kind: str) -> None:
+    if kind not in _ONE_AT_A_TIME:
+        return
+    running = [job.id for job in jobs.active(db) if job.kind == kind]
+    if running:
         raise UsageError(
-            f"job {running[0]} is generating in this project already; "
+            f"job {running[0]} is {_ONE_AT_A_TIME[kind]} in this project already; "
             f"wait for it, or stop it with: alpaca-tui jobs stop {running[0]}"
         )
 
@@ -115,7 +119,7 @@ def resume(db: Database, project: Path, job_id: int) -> None:
     """
     reconcile(db, project)
     with write(db):
-        _refuse_second_generation(db, jobs.get(db, job_id).kind)
+        _refuse_second(db, jobs.get(db, job_id).kind)
         jobs.requeue(db, job_id)
     start(project, job_id)
 
