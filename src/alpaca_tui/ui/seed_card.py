@@ -20,7 +20,7 @@ _POINTER_CELLS = 2
 
 def head(width: int) -> Content:
     """The names of the columns, over rows of ``line``."""
-    names = f"{'id':>4} on {'drawn':>6} {'acc.':>5} {'rej.':>5}  task (C: classification)"
+    names = f"{'id':>4} on {'drawn':>6} {'acc.':>5} {'rej.':>5} C task (C: classification)"
     return Content.styled(" " * _POINTER_CELLS + names, "$muted").truncate(width, ellipsis=True)
 
 
@@ -35,7 +35,7 @@ def line(seed: SeedLine, usage: SeedUsage | None, width: int, glyphs: Glyphs) ->
             (f" {usage.accepted:>5}", "$success" if usage.accepted else "$faint"),
             (f" {usage.rejected:>5}", "$error" if usage.rejected else "$faint"),
         ]
-    mark = ("  C ", "$secondary bold") if seed.is_classification else ("  ", "")
+    mark = (" C ", "$secondary bold") if seed.is_classification else ("   ", "")
     text = literal_line(seed.instruction[: 4 * width], "" if seed.enabled else "$muted", newline=glyphs.newline)
     return Content.assemble((f"{seed.id:>4}", "$faint"), sign, *counts, mark, text).truncate(width, ellipsis=True)
 
