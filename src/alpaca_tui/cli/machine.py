@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -139,6 +140,9 @@ def _machine(project: Path, gpus: int | None, gibibytes: float | None, host_gib:
     from alpaca_tui.core import memory_plan, memory_time
     from alpaca_tui.jobs import hardware
 
+    for option, size in (("--gpu-memory", gibibytes), ("--host-memory", host_gib)):
+        if size is not None and not 0 < size < math.inf:
+            raise UsageError(f"{option} is a size in GB, more than 0")
     found = hardware.visible_gpus()
     near = next((p for p in (project, *project.parents) if p.is_dir()), Path("/"))
     host = hardware.host(near)
@@ -151,8 +155,6 @@ def _machine(project: Path, gpus: int | None, gibibytes: float | None, host_gib:
     count = gpus if gpus is not None else len(found) or _ASSUMED_GPUS
     smallest = min((g.memory_total for g in found), default=0) / 2**30
     memory = gibibytes if gibibytes is not None else smallest or _ASSUMED_GIB
-    if memory <= 0:
-        raise UsageError("--gpu-memory is the memory of one GPU in GB, more than 0")
     if not found:
         notes.append(f"no GPU is here; planned for {count} with {memory:g} GB each, 125 TFLOP/s (V100)")
     elif len({(g.name, g.memory_total) for g in found}) > 1:
@@ -168,8 +170,8 @@ def _machine(project: Path, gpus: int | None, gibibytes: float | None, host_gib:
 def _workload(preset: dict[str, Any], examples: int | None, epochs: float | None) -> Workload:
     from alpaca_tui.core.memory_time import ALPACA_EXAMPLES, Workload
 
-    if epochs is not None and epochs <= 0:
-        raise UsageError("--epochs is more than 0")
+    if epochs is not None and not 0 < epochs < math.inf:
+        raise UsageError("--epochs is a number of passes, more than 0")
     return Workload(
         examples=examples or ALPACA_EXAMPLES,
         epochs=epochs or preset["epochs"],
