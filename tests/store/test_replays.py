@@ -8,7 +8,10 @@ from sqlite_utils import Database
 from alpaca_tui import resources
 from alpaca_tui.config import RulesConfig
 from alpaca_tui.core.errors import AlpacaError, RefusedError, UsageError
-from alpaca_tui.core.records import Completion, Instance, ParsedInstance, SeedTask
+from alpaca_tui.core.records import Completion, Instance, Neighbour, ParsedInstance, SeedTask
+from alpaca_tui.core.replay import rejudge
+from alpaca_tui.core.rouge import TokenizerName
+from alpaca_tui.core.rules import first_failure, instruction_rules
 from alpaca_tui.store import candidates, decisions, jobs, neighbours, overview, replays, samples, seeds
 from alpaca_tui.store.database import write
 from alpaca_tui.workers.screening import Screen
@@ -248,13 +251,32 @@ def test_a_rule_can_be_switched_off_and_on_again(worker: Worker, db: Database) -
         replays.preview(db, 0.7, rules=["lenght"])
 
 
-def test_pairs_and_a_full_replay_agree(worker: Worker, db: Database) -> None:
-    """Another tokenizer forces every text to be judged anew; on English both give the same verdicts."""
+@pytest.mark.parametrize("tokenizer", ["rouge", "unicode"])
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.6, 0.7, 0.9, 1.0])
+def test_every_way_of_replaying_stores_what_the_rules_say(
+    worker: Worker, db: Database, threshold: float, tokenizer: TokenizerName
+) -> None:
+    """From stored verdicts and pairs, by judging texts alone, and by judging all: as if filtered so from the start."""
     worker.filter(*TEXTS)
-    for threshold in (0.5, 0.6, 0.7, 0.9, 1.0):
-        quick, full = replays.preview(db, threshold), replays.preview(db, threshold, tokenizer="unicode")
-        assert (quick.after, quick.candidates) == (full.after, full.candidates)
-        assert full.tokenizer == "unicode"
+    rules = instruction_rules(threshold, tokenizer)
+    replay = replays.apply(db, threshold, tokenizer=tokenizer, rules=[rule.name for rule in rules])
+    known = [Neighbour("seed", row.id, row.task.instruction) for row in seeds.all_seeds(db)]
+    asked = [Neighbour("candidate", r["id"], r["instruction"]) for r in db["candidates"].rows]
+    judged = rejudge(known, asked, rules, tokenizer)
+    failures = [first_failure(verdicts) for verdicts in judged]
+    assert list(sides(db).values()) == [failed.rule if failed else None for failed in failures]
+    assert replay.after.kept == failures.count(None)
+    stored = db.execute(
+        "SELECT candidate_id, rule, passed, score, threshold, detail, neighbour_seed_id, neighbour_candidate_id, "
+        "tokenizer FROM candidate_verdicts ORDER BY 1, position"
+    ).fetchall()
+    expected = []
+    for candidate, verdicts in zip(asked, judged, strict=True):
+        for v in verdicts:
+            near = {v.neighbour.kind: v.neighbour.id} if v.neighbour else {}
+            ids = (near.get("seed"), near.get("candidate"))
+            expected.append((candidate.id, v.rule, v.passed, v.score, v.threshold, v.detail, *ids, tokenizer))
+    assert stored == expected
 
 
 def test_a_project_in_another_script_uses_its_tokenizer_throughout(filler: Filler, db: Database) -> None:

@@ -16,10 +16,16 @@ from alpaca_tui.core.novelty import DEFAULT_FLOOR
 from alpaca_tui.core.records import Neighbour, Verdict
 from alpaca_tui.core.replay import ORDER_DEPENDENT, Item, Scope
 from alpaca_tui.core.rouge import TokenizerName
+from alpaca_tui.core.rule_context import Context
 from alpaca_tui.core.rule_text import normalise
-from alpaca_tui.core.rules import first_failure
+from alpaca_tui.core.rules import first_failure, judge_instruction
 from alpaca_tui.store import neighbours
 from alpaca_tui.store.neighbours import Progress
+
+_Row = tuple[int, str, str, str | None]
+"""A candidate's id, instruction, stage and rejected_by."""
+
+_NEW = Verdict("duplicate", True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +46,7 @@ class Outcome:
     before: str | None
     after: str | None
     verdicts: tuple[Verdict, ...]
-    """Those that a replay gives anew: of all rules after a full one, else of ``duplicate`` and ``novelty``."""
+    """Those that the replay gives anew; ``duplicate`` and ``novelty`` always, where they apply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +113,12 @@ def make_plan(
     rules: Collection[str] | None,
     progress: Progress,
 ) -> Plan:
-    """Decide every candidate anew in order of arrival: from stored pairs where they suffice, else by judging each text.
+    """Decide every candidate anew in order of arrival, from stored verdicts and pairs as far as they go.
 
     ``rules`` are names; None: those by which the candidates were judged, each with its own, so that only the
-    threshold changes. A full replay is needed below 0.5, for another tokenizer, and for a rule by which some candidate
-    was not judged. Raises UsageError for an unknown rule or a threshold outside 0 to 1.
+    threshold changes. For another tokenizer, or a rule by which some candidate was not judged, the texts are judged
+    anew by the rules that look at nothing else; below 0.5, where no pairs are known, by all rules. Raises UsageError
+    for an unknown rule or a threshold outside 0 to 1.
     """
     stored = db.execute("SELECT rule, tokenizer, count(*) FROM candidate_verdicts GROUP BY 1, 2").fetchall()
     given = tokenizer or stored_tokenizer(db)
@@ -121,9 +128,26 @@ def make_plan(
     judged = {rule for rule, name, n in stored if name == given and n == total}
     fixed = [rule.name for rule in chosen if rule.name not in ORDER_DEPENDENT]
     stands = all(rule in judged for rule in fixed) if rules is not None else tokenizer is None or _only(stored, given)
-    if stands and threshold >= DEFAULT_FLOOR:
-        return _from_pairs(db, threshold, given, chosen, None if rules is None else fixed, progress)
-    return _rejudged(db, threshold, given, chosen, progress)
+    if threshold < DEFAULT_FLOOR:
+        return _rejudged(db, threshold, given, chosen, progress)
+    neighbours.complete(db, given, progress)
+    rows, seeds = _load(db)
+    if stands:
+        items = _items(db, rows, None if rules is None else fixed)
+        verdicts: Sequence[tuple[Verdict, ...]] = [()] * len(rows)
+        standing = {rule for rule, _, _ in stored} if rules is None else set(fixed)
+    else:
+        verdicts = _judge_alone(rows, [rule for rule in chosen if rule.name in fixed], given, progress)
+        failures = [first_failure(some) for some in verdicts]
+        items = [
+            Item(row[0], normalise(row[1]), failed.rule if failed else None)
+            for row, failed in zip(rows, failures, strict=True)
+        ]
+        standing = set()
+    applied = tuple(rule.name for rule in chosen)
+    decisions = core.replay(items, neighbours.load(db, given), threshold, _scope(seeds, applied))
+    outcomes = _outcomes(rows, seeds, threshold, applied, decisions, verdicts)
+    return Plan(threshold, given, applied, tuple(standing.difference(ORDER_DEPENDENT)), outcomes)
 
 
 def _only(stored: Sequence[tuple[str, str, int]], tokenizer: str) -> bool:
@@ -139,13 +163,13 @@ def _chosen(threshold: float, tokenizer: TokenizerName, names: set[str], *, stri
     return [rule for rule in every if rule.name in names]
 
 
-def _load(db: Database) -> tuple[list[tuple[int, str, str, str | None]], list[tuple[int, str]]]:
-    """Candidates as (id, instruction, stage, rejected_by) and seeds as (id, instruction), in order of arrival."""
+def _load(db: Database) -> tuple[list[_Row], list[tuple[int, str]]]:
+    """Candidates, and seeds as (id, instruction), in order of arrival."""
     candidates = db.execute("SELECT id, instruction, stage, rejected_by FROM candidates ORDER BY id").fetchall()
     return candidates, db.execute("SELECT id, instruction FROM current_seeds ORDER BY id").fetchall()
 
 
-def _items(db: Database, rows: Sequence[tuple[int, str, str, str | None]], fixed: Collection[str] | None) -> list[Item]:
+def _items(db: Database, rows: Sequence[_Row], fixed: Collection[str] | None) -> list[Item]:
     """The candidates with the first of the ``fixed`` rules (None: all but the order-dependent) that rejected each."""
     refused: dict[int, str] = {}
     failed = db.execute("SELECT candidate_id, rule FROM candidate_verdicts WHERE passed = 0 ORDER BY 1, position")
@@ -162,39 +186,46 @@ def _scope(seeds: Sequence[tuple[int, str]], names: Collection[str]) -> Scope:
     return Scope(wordings, "duplicate" in names, "novelty" in names)
 
 
-def _from_pairs(
-    db: Database,
+def _judge_alone(
+    rows: Sequence[_Row], rules: Sequence[InstructionRule], tokenizer: TokenizerName, progress: Progress
+) -> list[tuple[Verdict, ...]]:
+    """The verdicts of rules that depend on the text alone."""
+    nothing = Context(tokenizer)
+    judged = []
+    for done, row in enumerate(rows, start=1):
+        judged.append(judge_instruction(row[1], rules, nothing))
+        progress(done, len(rows))
+    return judged
+
+
+def _outcomes(
+    rows: Sequence[_Row],
+    seeds: Sequence[tuple[int, str]],
     threshold: float,
-    tokenizer: TokenizerName,
-    chosen: Sequence[InstructionRule],
-    fixed: Collection[str] | None,
-    progress: Progress,
-) -> Plan:
-    neighbours.complete(db, tokenizer, progress)
-    rows, seeds = _load(db)
-    names = tuple(rule.name for rule in chosen)
-    decisions = core.replay(_items(db, rows, fixed), neighbours.load(db, tokenizer), threshold, _scope(seeds, names))
+    names: Collection[str],
+    decisions: Sequence[core.Decision],
+    verdicts: Sequence[tuple[Verdict, ...]],
+) -> tuple[Outcome, ...]:
+    """The decisions as the rules would put them, after the ``verdicts`` that were given anew."""
     texts: dict[Key, str] = {("seed", seed_id): text for seed_id, text in seeds}
     texts |= {("candidate", row[0]): row[1] for row in rows}
 
     def neighbour(key: Key | None) -> Neighbour | None:
         return None if key is None else Neighbour(key[0], key[1], texts[key])
 
+    novel = Verdict("novelty", True, None, threshold, detail=f"nothing above {DEFAULT_FLOOR:g}")
     outcomes = []
-    for (candidate_id, text, stage, before), decision in zip(rows, decisions, strict=True):
-        verdicts = []
+    for (candidate_id, text, stage, before), decision, given in zip(rows, decisions, verdicts, strict=True):
+        found = list(given)
         if "duplicate" in names:
             same = neighbour(decision.same_as)
-            verdicts.append(Verdict("duplicate", same is None, neighbour=same))
+            found.append(Verdict("duplicate", False, neighbour=same) if same else _NEW)
         if "novelty" in names:
             score = decision.score
-            passed = score is None or score <= threshold
-            detail = f"nothing above {DEFAULT_FLOOR:g}" if score is None else ""
-            verdicts.append(Verdict("novelty", passed, score, threshold, neighbour(decision.nearest), detail))
-        outcomes.append(Outcome(candidate_id, text, stage, before, decision.rejected_by, tuple(verdicts)))
-    stand = {rule for (rule,) in db.execute("SELECT DISTINCT rule FROM candidate_verdicts")} if fixed is None else fixed
-    untouched = tuple(rule for rule in stand if rule not in ORDER_DEPENDENT)
-    return Plan(threshold, tokenizer, names, untouched, tuple(outcomes))
+            nearest = neighbour(decision.nearest)
+            found.append(novel if score is None else Verdict("novelty", score <= threshold, score, threshold, nearest))
+        outcomes.append(Outcome(candidate_id, text, stage, before, decision.rejected_by, tuple(found)))
+    return tuple(outcomes)
 
 
 def _rejudged(
