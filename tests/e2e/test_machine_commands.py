@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from alpaca_tui.store import jobs, metrics, projects
+
 REQUIRED = {"weights", "gradients", "optimizer", "activations", "logits", "overhead", "total"}
 
 
@@ -97,6 +99,21 @@ def test_a_plan_from_a_config_alone_needs_no_torch(alpaca: Any, tmp_path: Path, 
     found = value(done)
     assert (found["recipe"], found["verdict"], found["gpus"]) == ("cpu", "fits", 0)
     assert not (tmp_path / "none").exists()
+
+
+def test_a_rate_measured_in_this_project_replaces_the_assumption(alpaca: Any, tmp_path: Path) -> None:
+    db, _ = projects.ensure(tmp_path / "none")
+    job = jobs.enqueue(db, "train", {"dataset": "mine", "model": "smollm2-135m", "method": "lora"})
+    metrics.record(db, job, 1, {"tokens_per_s": 100.0})
+    metrics.record(db, job, 2, {"tokens_per_s": 400.0})
+    metrics.record(db, job, 3, {"tokens_per_s": 500.0})
+    plan = ("plan", "--gpus", 0, "--micro-batch", 1, "--examples", 1000, "--epochs", 2, "--json")
+    assert value(alpaca(*plan))["time"] is None
+    db["jobs"].update(job, {"state": "succeeded", "result": json.dumps({"method": "lora"})})
+    db.close()
+    time = value(alpaca(*plan))["time"]
+    assert time["seconds_low"] == time["seconds_high"] == 1000 * 122 * 2 // 400
+    assert "measured" in time["basis"]
 
 
 @pytest.mark.parametrize(

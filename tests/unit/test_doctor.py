@@ -207,7 +207,7 @@ def test_gpus_that_torch_does_not_see() -> None:
 
 
 def test_bitsandbytes_without_volta_kernels() -> None:
-    torch = replace(SOUND_V100.torch, bitsandbytes="0.49.0", nf4=NO_KERNEL, cuda="12.8")
+    torch = replace(SOUND_V100.torch, bitsandbytes="0.49.0", nf4=NO_KERNEL, cuda="13.0")
     check = lines(replace(SOUND_V100, torch=torch))["bitsandbytes"]
     assert check.level == "warn"
     assert check.do.endswith(VOLTA_COMMAND)

@@ -252,7 +252,7 @@ def nccl(facts: MachineFacts) -> Check:
 
 
 def bitsandbytes(facts: MachineFacts) -> Check:
-    """4-bit weights for QLoRA; optional. Its builds for CUDA 12.8 and later leave Volta out."""
+    """4-bit weights for QLoRA; optional. Its builds for CUDA 13 leave Volta out."""
     torch = facts.torch
     if torch.bitsandbytes is None:
         return Check("bitsandbytes", "ok", "not installed; only QLoRA needs it: pip install bitsandbytes")
@@ -268,6 +268,6 @@ def bitsandbytes(facts: MachineFacts) -> Check:
         "warn",
         f"{name}: {torch.nf4 or 'the process ended in it'}",
         "QLoRA will not work; LoRA and full tuning do not need it",
-        REMOVE_FIRST + CUDA_126_BUILD if volta and _version(torch.cuda or "0") > (12, 6) else
+        REMOVE_FIRST + CUDA_126_BUILD if volta and _version(torch.cuda or "0") >= (13,) else
         "pip install --upgrade bitsandbytes",
     )  # fmt: skip
