@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import sentencepiece
 import torch
 from accelerate.commands.config.config_args import load_config_from_file
 
@@ -140,3 +141,31 @@ def test_a_model_that_is_not_whole_is_refused(copied: Path) -> None:
     (copied / "config.json").unlink()
     with pytest.raises(AlpacaError, match=r"has no config\.json"):
         load_base(copied, **loading)  # type: ignore[arg-type]
+
+
+def test_a_directory_with_only_a_sentencepiece_model_has_a_tokenizer(tmp_path: Path) -> None:
+    """Old LLaMA conversions come without tokenizer.json."""
+    sentences = [f"Say {letter} {count} times and tell how rain is made." for letter in "abcdefgh" for count in "359"]
+    with (tmp_path / "tokenizer.model").open("wb") as file:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(sentences),
+            model_writer=file,
+            vocab_size=320,
+            model_type="bpe",
+            byte_fallback=True,
+            normalization_rule_name="identity",  # as LLaMA's was trained
+            remove_extra_whitespaces=False,
+            hard_vocab_limit=False,
+            minloglevel=2,
+        )
+    special = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "LlamaTokenizer", **special}))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
+
+    tokenizer = load_tokenizer(tmp_path)
+    trained = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "tokenizer.model"))
+    assert (tokenizer.bos_token_id, tokenizer.eos_token_id) == (1, 2)
+    for text in ("Say a 3 times", "über 日本: rain\n"):
+        ids = tokenizer(text, add_special_tokens=False).input_ids
+        assert ids == trained.encode(text)
+        assert tokenizer.decode(ids) == text

@@ -109,7 +109,10 @@ class RecipeTrainer(Trainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
-        """The held-out loss per supervised token, in nats, logged and returned as ``eval_loss``; nothing where it was abandoned."""
+        """The held-out loss per supervised token, in nats, logged and returned as ``eval_loss``.
+
+        An evaluation that is abandoned logs and returns nothing.
+        """
         batches = eval_dataset if eval_dataset is not None else self.eval_dataset
         if not isinstance(batches, MicroBatches):
             raise ValueError("held-out examples must be given as micro-batches")
