@@ -500,6 +500,38 @@ def test_an_adapter_is_merged(tiny_llama_dir: Path, tmp_path: Path) -> None:
     assert texts(backend, PROMPTS[:2], greedy(12)) == expected
 
 
+def test_an_adapter_is_merged_before_the_weights_are_rounded(tiny_llama_dir: Path, tmp_path: Path) -> None:
+    """In bf16 the tuned model stays close to the fp32 model with its adapter beside it."""
+    from peft import LoraConfig, get_peft_model
+
+    base = AutoModelForCausalLM.from_pretrained(tiny_llama_dir, dtype=torch.float32)
+    ids = torch.arange(100, 140)[None]
+    with torch.inference_mode():
+        untuned = base(ids).logits
+    torch.manual_seed(1)
+    tuned = get_peft_model(base, LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False))
+    tuned.save_pretrained(tmp_path / "adapter")
+    backend = LocalBackend(tiny_llama_dir, dtype="bfloat16", device="cpu", adapter=tmp_path / "adapter")
+    # The backend's attention reads its own cache: transformers' is put back for one plain forward pass.
+    backend.model.set_attn_implementation("sdpa")
+    with torch.inference_mode():
+        expected = tuned.eval()(ids).logits
+        got = backend.model(ids).logits.float()
+    assert (got - expected).norm() < 0.1 * (expected - untuned).norm()
+
+    merged = dict(tuned.merge_and_unload().named_parameters())
+    for name, weight in backend.model.named_parameters():
+        assert torch.equal(weight, merged[name].bfloat16()), name
+    # What from_pretrained keeps in fp32 is no weight, and stays so.
+    assert backend.model.model.rotary_emb.inv_freq.dtype is torch.float32
+
+
+def test_the_type_on_a_cpu_follows_its_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    for flags, expected in (("fma avx2 avx512f", torch.float32), ("avx512f avx512_bf16", torch.bfloat16)):
+        monkeypatch.setattr(memory.Path, "read_text", lambda *_, said=flags, **__: f"flags : {said}\n")
+        assert memory.choose_dtype(None, torch.device("cpu")) is expected
+
+
 def test_a_sliding_window_bounds_the_context(tmp_path: Path, tiny_llama_dir: Path) -> None:
     """Within the window, windowed attention is whole attention: the same text as transformers' own."""
     from transformers import MistralConfig, MistralForCausalLM

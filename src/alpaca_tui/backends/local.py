@@ -167,6 +167,10 @@ class LocalBackend:
 def _load(path: Path, dtype: torch.dtype, device: torch.device, adapter: Path | str | None) -> tuple[Any, Any]:
     """The tokenizer and the model, ready to decode. Raises AlpacaError in one sentence."""
     transformers_logging.disable_progress_bar()
+    # The adapter was learnt beside fp32 weights on a CPU. Added to weights that were rounded before, it would be
+    # rounded twice; merged in fp32 first, the loss keeps its gain (within 1 % on the embedded model), while a pass with
+    # the adapter left unmerged takes 1.4 times as long. On a GPU the base was tuned in half precision already.
+    merging = torch.float32 if adapter is not None and device.type == "cpu" else dtype
     try:
         config = AutoConfig.from_pretrained(path, local_files_only=True)
         _attend_fully(config)
@@ -174,7 +178,7 @@ def _load(path: Path, dtype: torch.dtype, device: torch.device, adapter: Path | 
         model = AutoModelForCausalLM.from_pretrained(
             path,
             config=config,
-            dtype=dtype,
+            dtype=merging,
             attn_implementation="sdpa",
             device_map={"": device},
             local_files_only=True,
@@ -183,6 +187,10 @@ def _load(path: Path, dtype: torch.dtype, device: torch.device, adapter: Path | 
             from peft import PeftModel
 
             model = PeftModel.from_pretrained(model, str(adapter), local_files_only=True).merge_and_unload()
+            # Only the weights: the rotary frequencies stay fp32, as from_pretrained leaves them.
+            for weight in model.parameters():
+                weight.data = weight.data.to(dtype)
+            model.config.dtype = dtype
     except AlpacaError:
         raise
     except Exception as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -11,7 +11,6 @@ import torch
 from alpaca_tui.core.errors import UsageError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_MEASURED_SECONDS = 0.05
 _EXPECTED_TOKENS = 1024  # a row's own tokens, the shared prefix aside: the paper's longest prompts and answers
 _LOGITS_COPIES = 6  # fp32 logits, penalised, scaled, exponentiated, sorted, and their order
 _MOST_ROWS = {"cpu": 16, "cuda": 128}  # more rows wait longer for their text and gain little
@@ -22,7 +21,7 @@ def choose_dtype(name: str | None, device: torch.device) -> torch.dtype:
     unknown name.
 
     bfloat16 on GPUs of compute capability 8.0 and up (below, torch only emulates it), else float16; on CPUs
-    bfloat16 where a short measurement shows that it is computed in hardware, else float32.
+    bfloat16 where the processor computes it in hardware, else float32.
     """
     if name is not None:
         if name not in DTYPES:
@@ -30,24 +29,19 @@ def choose_dtype(name: str | None, device: torch.device) -> torch.dtype:
         return DTYPES[name]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
-    return torch.bfloat16 if bf16_pays() else torch.float32
+    return torch.bfloat16 if _cpu_has_fast_bf16() else torch.float32
 
 
-def bf16_pays() -> bool:
-    """Whether this CPU multiplies bfloat16 clearly faster than float32, by a measurement of some 50 ms."""
-    operands = {
-        dtype: (torch.ones(64, 1024, dtype=dtype), torch.ones(1024, 1024, dtype=dtype))
-        for dtype in (torch.float32, torch.bfloat16)
-    }
-    best = dict.fromkeys(operands, float("inf"))
-    end = time.perf_counter() + _MEASURED_SECONDS
-    # Taken in turn, and the best of many: the first round warms up, and other processes disturb some.
-    while time.perf_counter() < end or best[torch.bfloat16] == float("inf"):
-        for dtype, (left, right) in operands.items():
-            begin = time.perf_counter()
-            torch.nn.functional.linear(left, right)
-            best[dtype] = min(best[dtype], time.perf_counter() - begin)
-    return best[torch.bfloat16] * 1.3 < best[torch.float32]
+def _cpu_has_fast_bf16() -> bool:
+    """Whether the CPU has bf16 dot products: the flags that training goes by.
+
+    A flag, not a timing: all models of an evaluation must be scored in the same type, or rounding is measured.
+    """
+    try:
+        flags = Path("/proc/cpuinfo").read_text("utf-8", errors="replace")
+    except OSError:
+        return False
+    return any(flag in flags for flag in ("avx512_bf16", "amx_bf16"))
 
 
 def fitting_rows(config: Any, dtype: torch.dtype, device: torch.device) -> int:
