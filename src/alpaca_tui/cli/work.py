@@ -13,7 +13,7 @@ import typer
 
 from alpaca_tui import config
 from alpaca_tui.cli import common
-from alpaca_tui.core.errors import AlpacaError, UsageError
+from alpaca_tui.core.errors import AlpacaError, RefusedError, UsageError
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -116,6 +116,7 @@ def train(
     )
     check_model(spec.model)
     check_training(spec)
+    check_memory(spec)
     attend(ctx, db, spawn.submit(db, project, "train", spec), detach=detach)
 
 
@@ -180,6 +181,40 @@ def check_training(spec: TrainSpec) -> None:
     TrainConfig.for_model(
         int(1e9), "full" if spec.method == "full" else "lora", **(spec.overrides | {"model": here, "output_dir": here})
     )
+
+
+def check_memory(spec: TrainSpec) -> None:
+    """Refuse a training whose whole copy doesn't fit on each of the GPUs it would use; without a GPU, nothing."""
+    from alpaca_tui.core.launch_check import refusal
+    from alpaca_tui.core.memory_plan import GIB, usable
+    from alpaca_tui.core.memory_terms import Setup
+    from alpaca_tui.jobs import hardware, shapes
+    from alpaca_tui.training.config import TrainConfig
+
+    found = hardware.visible_gpus()
+    memory = min((gpu.memory_total for gpu in found), default=0)
+    if not memory or spec.recipe == hardware.CPU_RECIPE or spec.overrides.get("device") == "cpu":
+        return
+    try:
+        shape = shapes.shape(spec.model)
+    except AlpacaError:
+        return  # a model that is yet to be fetched has no known size
+    here = Path()
+    method = "full" if spec.method == "full" else "lora"
+    settings = TrainConfig.for_model(shape.parameters, method, **(spec.overrides | {"model": here, "output_dir": here}))
+    gpus = 1 if spec.recipe == hardware.SINGLE_GPU_RECIPE else len(found)
+    setup = Setup(
+        method=method,
+        gpus=gpus,
+        seq=settings.max_length,
+        micro_batch=min(settings.micro_batch, max(1, settings.global_batch // gpus)),
+        checkpointing=settings.gradient_checkpointing,
+        lora_rank=settings.lora_rank,
+        lora_targets=settings.lora_targets,
+    )
+    reason = refusal(shape, setup, usable(memory / GIB))
+    if reason is not None:
+        raise RefusedError(reason)
 
 
 def newest_dataset(db: Database, name: str | None) -> str:
