@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from alpaca_tui.jobs.live import LiveSnapshot
     from alpaca_tui.jobs.specs import TrainSpec
     from alpaca_tui.store.jobs import JobRow
+    from alpaca_tui.training.config import TrainConfig
 
 Detach = Annotated[bool, typer.Option("--detach", help="Start it and return at once.")]
 
@@ -172,15 +173,19 @@ def read_settings(settings: list[str]) -> dict[str, Any]:
 def check_training(spec: TrainSpec) -> None:
     """Refuse settings that no training takes, before a job is made of them."""
     from alpaca_tui.jobs.specs import recipe_path
-    from alpaca_tui.training.config import TrainConfig
 
     if spec.recipe is not None and not recipe_path(spec.recipe).is_file():
         known = ", ".join(sorted(path.stem for path in recipe_path("cpu").parent.glob("*.yaml")))
         raise UsageError(f"there is no accelerate recipe {spec.recipe!r}; there are: {known}")
+    _training_config(spec, int(1e9))
+
+
+def _training_config(spec: TrainSpec, parameters: int) -> TrainConfig:
+    from alpaca_tui.training.config import TrainConfig
+
     here = Path()  # the worker fills in model and output directory
-    TrainConfig.for_model(
-        int(1e9), "full" if spec.method == "full" else "lora", **(spec.overrides | {"model": here, "output_dir": here})
-    )
+    method: Literal["lora", "full"] = "full" if spec.method == "full" else "lora"
+    return TrainConfig.for_model(parameters, method, **(spec.overrides | {"model": here, "output_dir": here}))
 
 
 def check_memory(spec: TrainSpec) -> None:
@@ -189,7 +194,6 @@ def check_memory(spec: TrainSpec) -> None:
     from alpaca_tui.core.memory_plan import GIB, usable
     from alpaca_tui.core.memory_terms import Setup
     from alpaca_tui.jobs import hardware, shapes
-    from alpaca_tui.training.config import TrainConfig
 
     found = hardware.visible_gpus()
     memory = min((gpu.memory_total for gpu in found), default=0)
@@ -199,12 +203,10 @@ def check_memory(spec: TrainSpec) -> None:
         shape = shapes.shape(spec.model)
     except AlpacaError:
         return  # a model that is yet to be fetched has no known size
-    here = Path()
-    method = "full" if spec.method == "full" else "lora"
-    settings = TrainConfig.for_model(shape.parameters, method, **(spec.overrides | {"model": here, "output_dir": here}))
+    settings = _training_config(spec, shape.parameters)
     gpus = 1 if spec.recipe == hardware.SINGLE_GPU_RECIPE else len(found)
     setup = Setup(
-        method=method,
+        method=settings.method,
         gpus=gpus,
         seq=settings.max_length,
         micro_batch=min(settings.micro_batch, max(1, settings.global_batch // gpus)),
