@@ -90,10 +90,12 @@ def fill(folder: Path, instructions: list[str], figures: dict[str, Any]) -> Any:
                 candidates.add(db, completion, i - start, instructions[i], judged[i])
     with clock(figures, "find and store all pairs from 0.5 on, afterwards"):
         neighbours.complete(db)
-    pairs = neighbours.load(db)
+    pairs, deciding = neighbours.load(db), neighbours.load(db, deciding=True)
     figures["pairs"] = len(pairs.candidates) + len(pairs.seeds)
+    figures["deciding"] = len(deciding.candidates) + len(deciding.seeds)
     figures["kept"] = sum(first_failure(verdicts) is None for verdicts in judged)
-    print(f"  {figures['pairs']:,} pairs stored; {figures['kept']:,} candidates kept at {THRESHOLD:g}")
+    print(f"  {figures['pairs']:,} pairs stored, {figures['deciding']:,} of them can decide something")
+    print(f"  {figures['kept']:,} candidates kept at {THRESHOLD:g}")
     return db
 
 

@@ -34,7 +34,7 @@ class Worker:
                 verdicts = self.screen.judge_instruction(text)
                 completion_id = self.filler.completion()
                 number, passed = candidates.add(self.db, completion_id, 0, text, verdicts, self.screen.tokenizer)
-                self.screen.note_instruction(number, text)
+                self.screen.note_instruction(number, text, verdicts)
                 if passed:
                     self.screen.keep_instruction(number, text)
             made.append(number)

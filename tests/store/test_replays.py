@@ -20,8 +20,9 @@ from store.filling import Filler
 from store.filtering import TEXTS, Worker
 
 PAIRS = (
-    "SELECT candidate_id, 0, seed_id, score, tokenizer FROM seed_neighbours UNION ALL "
-    "SELECT candidate_id, neighbour_id, 0, score, tokenizer FROM candidate_neighbours ORDER BY 5, 1, 2, 3"
+    "SELECT candidate_id, 0, seed_id, score, tokenizer, 1 FROM seed_neighbours UNION ALL "
+    "SELECT candidate_id, neighbour_id, 0, score, tokenizer, decides FROM candidate_neighbours UNION ALL "
+    "SELECT candidate_id, 0, 0, barred, tokenizer, certain FROM neighbour_bounds ORDER BY 5, 1, 2, 3"
 )
 
 
@@ -48,7 +49,7 @@ def test_the_worker_keeps_pairs_with_rejected_texts_too(worker: Worker, db: Data
     stored = [tuple(row[:3]) for row in db.execute(PAIRS)]
     assert (ant, bee, 0) in stored
     assert (daily, ant, 0) in stored
-    assert [row for row in stored if row[0] == again] == [(again, bee, 0)]
+    assert [row for row in stored if row[0] == again] == [(again, bee, 0)]  # and no bounds
     assert (seed, 0, 1) in stored
     assert {row[4] for row in db.execute(PAIRS)} == {"rouge"}
 
@@ -69,14 +70,14 @@ def test_the_instruction_stage_does_so_for_every_answer(filler: Filler, db: Data
 def test_pairs_found_afterwards_equal_those_kept_while_filtering(worker: Worker, db: Database) -> None:
     worker.filter(*TEXTS)
     kept = db.execute(PAIRS).fetchall()
-    for table in ("seed_neighbours", "candidate_neighbours", "neighbour_coverage"):
+    for table in ("seed_neighbours", "candidate_neighbours", "neighbour_bounds", "neighbour_coverage"):
         db.execute(f"DELETE FROM {table}")
     seen: list[tuple[int, int]] = []
     neighbours.complete(db, "rouge", lambda done, total: seen.append((done, total)))
     assert db.execute(PAIRS).fetchall() == kept
-    assert seen == [(len(TEXTS), len(TEXTS))]
+    assert seen == [(i, len(TEXTS)) for i in range(1, len(TEXTS) + 1)]
     neighbours.complete(db, "rouge", lambda done, total: seen.append((done, total)))
-    assert len(seen) == 1
+    assert len(seen) == len(TEXTS)
 
 
 def test_a_worker_that_goes_on_knows_the_earlier_texts(worker: Worker, filler: Filler, db: Database) -> None:
@@ -84,6 +85,33 @@ def test_a_worker_that_goes_on_knows_the_earlier_texts(worker: Worker, filler: F
     daily, again = Worker(filler).filter(*TEXTS[2:4])
     stored = [tuple(row[:3]) for row in db.execute(PAIRS)]
     assert {(daily, bee, 0), (daily, ant, 0), (again, bee, 0)} <= set(stored)
+
+
+def test_a_worker_heals_when_another_process_has_found_pairs_anew(worker: Worker, db: Database) -> None:
+    """Seeds are edited and the curve is drawn while a generation runs with the seeds as they were."""
+    worker.filter(*TEXTS[:3])
+    text = "Suggest a name for a small bakery near the beach."
+    seeds.add(db, [SeedTask("own_1", "bakery", text, (Instance("", "x"),), False)])
+    neighbours.complete(db)
+    worker.filter(*TEXTS[3:])
+    healed = db.execute(PAIRS).fetchall()
+    for table in ("seed_neighbours", "candidate_neighbours", "neighbour_bounds", "neighbour_coverage"):
+        db.execute(f"DELETE FROM {table}")
+    neighbours.complete(db)
+    assert db.execute(PAIRS).fetchall() == healed
+
+
+def test_stricter_rules_that_were_applied_renew_the_pairs(worker: Worker, db: Database) -> None:
+    """What short texts bar from the first is not barred once they are too short to be kept."""
+    every = [rule.name for rule in instruction_rules(0.7)]
+    short = Worker(worker.filler, rules=RulesConfig(disabled=("length",)))
+    made = short.filter("Say so now", "Say so", "Say so today", "Say so now please")
+    certain = "SELECT candidate_id FROM neighbour_bounds WHERE certain IS NOT NULL"
+    assert len(db.execute(certain).fetchall()) == 4
+    assert replays.apply(db, 0.7, rules=every).after.rejected == {"length": 3}
+    assert dict(replays.threshold_curve(db))[0.7] == 1
+    assert sides(db)[made[3]] is None
+    assert db.execute(certain).fetchall() == [(made[3],)]
 
 
 def test_seeds_that_change_change_the_pairs(worker: Worker, db: Database) -> None:

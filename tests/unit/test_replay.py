@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 
 from alpaca_tui.core.errors import UsageError
-from alpaca_tui.core.neighbours import PairFinder, Pairs, collect
+from alpaca_tui.core.neighbours import SHOWN_PAIRS, PairFinder, Pairs, collect
 from alpaca_tui.core.records import Neighbour, Verdict
 from alpaca_tui.core.replay import CURVE_THRESHOLDS, Item, Scope, curve, rejudge, replay
 from alpaca_tui.core.rouge import TokenizerName
@@ -51,13 +51,18 @@ def scan(seeds: Sequence[str], texts: Sequence[tuple[str, bool]], threshold: flo
 
 
 def prepared(
-    seeds: Sequence[str], texts: Iterable[tuple[str, bool]], tokenizer: TokenizerName = "rouge"
+    seeds: Sequence[str],
+    texts: Iterable[tuple[str, bool]],
+    tokenizer: TokenizerName = "rouge",
+    *,
+    deciding: bool = True,
 ) -> tuple[list[Item], Pairs, Scope]:
     """What a replay needs, found as the filter finds it. Ids have gaps, as in a project."""
     finder = PairFinder(enumerate(seeds, start=1), tokenizer)
     numbered = [(3 * i + 5, text, refused) for i, (text, refused) in enumerate(texts)]
     items = [Item(n, normalise(text), "length" if refused else None) for n, text, refused in numbered]
-    pairs = collect([(n, finder.find(n, text)) for n, text, _ in numbered])
+    found = [(n, finder.find(n, text, not refused).pairs) for n, text, refused in numbered]
+    pairs = collect(found, deciding=deciding)
     wordings: dict[str, int] = {}
     for seed_id, text in enumerate(seeds, start=1):
         wordings.setdefault(normalise(text), seed_id)
@@ -65,14 +70,17 @@ def prepared(
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(TEXTS, max_size=3), CANDIDATES)
-@example(["a b"], [("a b", False), ("a b", False), ("a b c", False), ("a b", False)])
-@example([], [("a b c", True), ("a b c", False), ("a b c D", False), ("A B C", False)])
-@example([], [("a b c D", False), ("a b c e", False), ("a b e D", False), ("a b c D.", False)])
-def test_a_replay_decides_as_a_full_scan_at_every_threshold(seeds: list[str], texts: list[tuple[str, bool]]) -> None:
+@given(st.lists(TEXTS, max_size=3), CANDIDATES, st.lists(st.floats(0.5, 1), max_size=6))
+@example(["a b"], [("a b", False), ("a b", False), ("a b c", False), ("a b", False)], [])
+@example([], [("a b c", True), ("a b c", False), ("a b c D", False), ("A B C", False)], [])
+@example([], [("a b c D", False), ("a b c e", False), ("a b e D", False), ("a b c D.", False)], [])
+def test_a_replay_decides_as_a_full_scan_at_every_threshold(
+    seeds: list[str], texts: list[tuple[str, bool]], more: list[float]
+) -> None:
     items, pairs, scope = prepared(seeds, texts)
-    kept = curve(items, pairs, THRESHOLDS, scope)
-    for threshold, count in zip(THRESHOLDS, kept, strict=True):
+    thresholds = sorted({*THRESHOLDS, *more})
+    kept = curve(items, pairs, thresholds, scope)
+    for threshold, count in zip(thresholds, kept, strict=True):
         expected = scan(seeds, texts, threshold)
         assert [d.rejected_by for d in replay(items, pairs, threshold, scope)] == expected
         assert count == expected.count(None)
@@ -93,8 +101,9 @@ def test_stored_pairs_say_what_the_rules_themselves_say(
     known = [Neighbour("seed", i, text) for i, text in enumerate(seeds, start=1)]
     asked = [Neighbour("candidate", 3 * i + 5, text) for i, text in enumerate(texts)]
     judged = rejudge(known, asked, rules, tokenizer)
-    items, pairs, scope = prepared(seeds, [(text, False) for text in texts], tokenizer)
     fixed = [next((v.rule for v in verdicts[:-2] if not v.passed), None) for verdicts in judged]
+    asked_for = [(text, rule is not None) for text, rule in zip(texts, fixed, strict=True)]
+    items, pairs, scope = prepared(seeds, asked_for, tokenizer, deciding=False)
     items = [Item(item.id, item.wording, rule) for item, rule in zip(items, fixed, strict=True)]
     for decision, verdicts in zip(replay(items, pairs, threshold, scope), judged, strict=True):
         failed = first_failure(verdicts)
@@ -102,6 +111,20 @@ def test_stored_pairs_say_what_the_rules_themselves_say(
         assert decision.rejected_by == (failed.rule if failed else None)
         assert (decision.score, decision.nearest) == (novelty.score, key(novelty))
         assert decision.same_as == key(duplicate)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(TEXTS, max_size=2), st.lists(st.tuples(TEXTS, st.sampled_from("pro")), max_size=14))
+def test_pairs_serve_when_fewer_texts_are_refused_than_they_were_found_with(
+    seeds: list[str], texts: list[tuple[str, str]]
+) -> None:
+    """p: never refused; r: refused; o: refused by a rule that is then switched off."""
+    _, pairs, scope = prepared(seeds, [(text, kind != "p") for text, kind in texts])
+    then = [(text, kind == "r") for text, kind in texts]
+    items, _, _ = prepared(seeds, then)
+    for threshold in THRESHOLDS:
+        found = [d.rejected_by for d in replay(items, pairs, threshold, scope)]
+        assert found == scan(seeds, then, threshold)
 
 
 def key(verdict: Verdict) -> tuple[str, int] | None:
@@ -146,6 +169,22 @@ def test_a_thousand_repetitions_cost_a_thousand_pairs() -> None:
     assert len(pairs.candidates) == 1999
     # Four of five tokens: the very F-measure is 0.8000000000000002, as rouge-score's is, hence not yet kept at 0.8.
     assert curve(items, pairs, CURVE_THRESHOLDS, scope) == [1] * 31 + [2] * 20
+
+
+def test_near_copies_of_one_text_cost_few_pairs_that_decide() -> None:
+    """All 600 × 599 / 2 pairs score over the floor, but the first text bars all others where most pairs could block."""
+    rest = ["the", "life", "of", "a", "busy", "worker", "bee", "in", "exactly"]
+    texts = [(" ".join([*rest[: i % 9], f"word{i}", *rest[i % 9 :]]), False) for i in range(600)]
+    items, pairs, scope = prepared([], texts)
+    assert len(pairs.candidates) < 3 * len(texts)
+    asked = [Neighbour("candidate", item.id, text) for item, (text, _) in zip(items, texts, strict=True)]
+    for threshold in (0.5, 0.85, 0.9, 0.95):
+        rules = [rule for rule in instruction_rules(threshold) if rule.name in ("duplicate", "novelty")]
+        failures = [first_failure(verdicts) for verdicts in rejudge([], asked, rules)]
+        decisions = replay(items, pairs, threshold, scope)
+        assert [d.rejected_by for d in decisions] == [failed.rule if failed else None for failed in failures]
+    shown = prepared([], texts, deciding=False)[1].candidates
+    assert len(shown) <= (SHOWN_PAIRS + 3) * len(texts)
 
 
 def test_the_whole_curve_is_fifty_one_points() -> None:

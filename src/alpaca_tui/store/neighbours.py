@@ -1,20 +1,22 @@
-"""The pairs of alike candidates as stored: written while filtering, completed where something is missing."""
+"""The pairs of alike candidates as stored: written while filtering, completed or renewed where they don't hold."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from sqlite_utils import Database
 
 from alpaca_tui import resources
-from alpaca_tui.core.neighbours import Pair, PairFinder, Pairs
-from alpaca_tui.core.novelty import DEFAULT_FLOOR, NoveltyIndex
+from alpaca_tui.core.errors import AlpacaError
+from alpaca_tui.core.neighbours import Bounds, Found, PairFinder, Pairs
+from alpaca_tui.core.novelty import DEFAULT_FLOOR
 from alpaca_tui.core.rouge import TokenizerName
 from alpaca_tui.store.database import write
 
-_CHUNK = 500
+_TABLES = ("seed_neighbours", "candidate_neighbours", "neighbour_bounds", "neighbour_coverage")
 
 Progress = Callable[[int, int], None]
 """Told (candidates done, candidates in all)."""
@@ -24,65 +26,95 @@ def _quiet(done: int, total: int) -> None:
     pass
 
 
+@dataclass(frozen=True, slots=True)
+class _Coverage:
+    """Pairs are complete up to this candidate (0: there are none), for seeds of this hash."""
+
+    candidate_id: int = 0
+    seeds_hash: str = ""
+
+
 class History:
     """Seeds and every candidate so far, as the filter meets them; ``note`` each new candidate.
 
-    Opening it completes the pairs of candidates that were stored without it.
+    Opening it completes the pairs of candidates that were stored without it, and finds all anew where seeds or
+    verdicts have changed under them.
     """
 
     def __init__(self, db: Database, tokenizer: TokenizerName = "rouge", progress: Progress = _quiet) -> None:
         self._db, self._tokenizer = db, tokenizer
+        self._open(progress)
+
+    def _open(self, progress: Progress) -> None:
+        db, tokenizer = self._db, self._tokenizer
         seeds = _seeds(db)
-        self._seeds_hash = _hash(seeds)
+        stored = _coverage(db, tokenizer)
+        covered = stored.candidate_id if _holds(db, tokenizer, stored, seeds) else 0
         self._finder = PairFinder(seeds, tokenizer)
-        covered, seeds_hash = _coverage(db, tokenizer)
-        firsts = _firsts(db, tokenizer, covered)
-        if covered and seeds_hash != self._seeds_hash:
-            _renew_seed_pairs(db, tokenizer, seeds, firsts, covered)
-        self._finder.know(firsts)
-        self._complete(covered, progress)
+        values = {"tokenizer": tokenizer, "covered": covered}
+        known = db.execute(resources.query("neighbour_bounds"), values).fetchall()
+        self._finder.know((n, text, None if barred is None else Bounds(barred, at)) for n, text, barred, at in known)
+        rows = db.execute(resources.query("neighbour_candidates"), {"covered": covered}).fetchall()
+        found: list[tuple[int, Found]] = []
+        for done, (candidate_id, text, passed) in enumerate(rows, start=1):
+            found.append((candidate_id, self._finder.find(candidate_id, text, bool(passed))))
+            progress(done, len(rows))
+        self._coverage = _Coverage(rows[-1][0] if rows else covered, _hash(seeds))
+        if found:
+            self._store(found, stored, anew=not covered)
 
-    def note(self, candidate_id: int, text: str) -> None:
-        """Find and store the candidate's pairs, in the caller's transaction; it is known from now on."""
-        _insert(self._db, self._tokenizer, candidate_id, self._finder.find(candidate_id, text))
-        _set_coverage(self._db, self._tokenizer, self._seeds_hash, candidate_id)
+    def _store(self, found: Sequence[tuple[int, Found]], before: _Coverage, *, anew: bool) -> None:
+        """All in one transaction: pairs of two seed wordings, or half of them, would be wrong without a sign."""
+        with write(self._db):
+            if _coverage(self._db, self._tokenizer) != before:
+                raise AlpacaError("another process is comparing this project's candidates at this moment; try again")
+            if anew:
+                for table in _TABLES:
+                    self._db.execute(f"DELETE FROM {table} WHERE tokenizer = ?", [self._tokenizer])
+            for candidate_id, one in found:
+                _insert(self._db, self._tokenizer, candidate_id, one)
+            _set_coverage(self._db, self._tokenizer, self._coverage)
 
-    def _complete(self, covered: int, progress: Progress) -> None:
-        query = "SELECT id, instruction FROM candidates WHERE id > ? ORDER BY id"
-        rows = self._db.execute(query, [covered]).fetchall()
-        for start in range(0, len(rows), _CHUNK):
-            chunk = rows[start : start + _CHUNK]
-            found = [(candidate_id, self._finder.find(candidate_id, text)) for candidate_id, text in chunk]
-            with write(self._db):
-                for candidate_id, pairs in found:
-                    # Another process may have noted the candidate meanwhile, with seeds of another wording.
-                    _forget_seed_pairs(self._db, self._tokenizer, candidate_id, candidate_id)
-                    _insert(self._db, self._tokenizer, candidate_id, pairs)
-                _set_coverage(self._db, self._tokenizer, self._seeds_hash, chunk[-1][0])
-            progress(start + len(chunk), len(rows))
+    def note(self, candidate_id: int, text: str, passed: bool) -> None:
+        """Find and store the new candidate's pairs, in the caller's transaction; it is known from now on.
+
+        ``passed`` is whether the rules other than ``duplicate`` and ``novelty`` passed it.
+        """
+        stored = _coverage(self._db, self._tokenizer)
+        if stored != self._coverage and (stored.candidate_id or self._coverage.candidate_id):
+            # Seeds were changed, and another process has found the pairs anew. This candidate is stored already.
+            self._open(_quiet)
+            return
+        _insert(self._db, self._tokenizer, candidate_id, self._finder.find(candidate_id, text, passed))
+        self._coverage = _Coverage(candidate_id, self._coverage.seeds_hash)
+        _set_coverage(self._db, self._tokenizer, self._coverage)
 
 
 def complete(db: Database, tokenizer: TokenizerName = "rouge", progress: Progress = _quiet) -> None:
-    """Bring the pairs up to date with today's candidates and seeds; a look into two tables where nothing is missing.
+    """Bring the pairs up to date with today's candidates, seeds and verdicts; a few queries where nothing is missing.
 
-    Something is missing in projects of an older version, after a change of seeds or of the tokenizer.
+    Something is missing, or does not hold, in projects of an older version, after a change of seeds or of the
+    tokenizer, and after a replay by stricter rules was applied.
     """
-    covered, seeds_hash = _coverage(db, tokenizer)
+    # In this order: a worker stores candidate and coverage together, and may do so between the two queries.
     newest = db.execute("SELECT coalesce(max(id), 0) FROM candidates").fetchone()[0]
-    if covered < newest or (covered and seeds_hash != _hash(_seeds(db))):
+    stored = _coverage(db, tokenizer)
+    if stored.candidate_id < newest or not _holds(db, tokenizer, stored, _seeds(db)):
         History(db, tokenizer, progress)
 
 
-def load(db: Database, tokenizer: TokenizerName = "rouge") -> Pairs:
-    """All stored pairs. Call ``complete`` first."""
-    return Pairs(
-        db.execute(
-            "SELECT candidate_id, seed_id, score FROM seed_neighbours WHERE tokenizer = ?", [tokenizer]
-        ).fetchall(),
-        db.execute(
-            "SELECT candidate_id, neighbour_id, score FROM candidate_neighbours WHERE tokenizer = ?", [tokenizer]
-        ).fetchall(),
-    )
+def load(db: Database, tokenizer: TokenizerName = "rouge", *, deciding: bool = False) -> Pairs:
+    """All stored pairs, or those that can decide something. Call ``complete`` first."""
+    seeds = "SELECT candidate_id, seed_id, score FROM seed_neighbours WHERE tokenizer = ?"
+    others = "SELECT candidate_id, neighbour_id, score FROM candidate_neighbours WHERE tokenizer = ? AND decides >= ?"
+    near_seeds = db.execute(seeds, [tokenizer]).fetchall()
+    return Pairs(near_seeds, db.execute(others, [tokenizer, int(deciding)]).fetchall())
+
+
+def certain(db: Database, tokenizer: TokenizerName = "rouge") -> set[int]:
+    """The candidates that were taken for certain: the pairs serve replays whose other rules reject none of them."""
+    query = "SELECT candidate_id FROM neighbour_bounds WHERE tokenizer = ? AND certain IS NOT NULL"
+    return {candidate_id for (candidate_id,) in db.execute(query, [tokenizer])}
 
 
 def _seeds(db: Database) -> list[tuple[int, str]]:
@@ -93,53 +125,34 @@ def _hash(seeds: Sequence[tuple[int, str]]) -> str:
     return hashlib.sha256(json.dumps([list(seed) for seed in seeds]).encode()).hexdigest()
 
 
-def _coverage(db: Database, tokenizer: str) -> tuple[int, str]:
+def _holds(db: Database, tokenizer: str, stored: _Coverage, seeds: Sequence[tuple[int, str]]) -> bool:
+    if not stored.candidate_id:
+        return True
+    query = resources.query("neighbour_contradiction")
+    return stored.seeds_hash == _hash(seeds) and not db.execute(query, {"tokenizer": tokenizer}).fetchone()[0]
+
+
+def _coverage(db: Database, tokenizer: str) -> _Coverage:
     query = "SELECT candidate_id, seeds_hash FROM neighbour_coverage WHERE tokenizer = ? AND floor = ?"
-    return db.execute(query, [tokenizer, DEFAULT_FLOOR]).fetchone() or (0, "")
+    return _Coverage(*(db.execute(query, [tokenizer, DEFAULT_FLOOR]).fetchone() or ()))
 
 
-def _set_coverage(db: Database, tokenizer: str, seeds_hash: str, candidate_id: int) -> None:
+def _set_coverage(db: Database, tokenizer: str, coverage: _Coverage) -> None:
     db.execute(
         "INSERT OR REPLACE INTO neighbour_coverage (tokenizer, floor, seeds_hash, candidate_id) VALUES (?, ?, ?, ?)",
-        [tokenizer, DEFAULT_FLOOR, seeds_hash, candidate_id],
+        [tokenizer, DEFAULT_FLOOR, coverage.seeds_hash, coverage.candidate_id],
     )
 
 
-def _firsts(db: Database, tokenizer: str, covered: int) -> list[tuple[int, str]]:
-    """The covered candidates that are the first of their tokens."""
-    query = resources.query("first_of_their_tokens")
-    return db.execute(query, {"tokenizer": tokenizer, "covered": covered}).fetchall()
-
-
-def _insert(db: Database, tokenizer: str, candidate_id: int, pairs: Sequence[Pair]) -> None:
-    for pair in pairs:
+def _insert(db: Database, tokenizer: str, candidate_id: int, found: Found) -> None:
+    for pair in found.pairs:
         kind, other = pair.key
-        table = "seed_neighbours" if kind == "seed" else "candidate_neighbours"
-        db.execute(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?, ?)", [tokenizer, candidate_id, other, pair.score])
-
-
-def _forget_seed_pairs(db: Database, tokenizer: str, first: int, last: int) -> None:
-    db.execute(
-        "DELETE FROM seed_neighbours WHERE tokenizer = ? AND candidate_id BETWEEN ? AND ?", [tokenizer, first, last]
-    )
-
-
-def _renew_seed_pairs(
-    db: Database,
-    tokenizer: TokenizerName,
-    seeds: Sequence[tuple[int, str]],
-    firsts: Sequence[tuple[int, str]],
-    covered: int,
-) -> None:
-    """Find the covered candidates' pairs with the seeds anew: a seed was added, or has another wording."""
-    index = NoveltyIndex(tokenizer)
-    index.extend(firsts)
-    rows = [(tokenizer, match.key, seed_id, match.score) for seed_id, text in seeds for match in index.neighbours(text)]
-    with write(db):
-        _forget_seed_pairs(db, tokenizer, 0, covered)
-        db.conn.executemany("INSERT INTO seed_neighbours VALUES (?, ?, ?, ?)", rows)
-        # If a worker has gone on meanwhile, with the old seeds, then the old hash stays and this is done again.
-        db.execute(
-            "UPDATE neighbour_coverage SET seeds_hash = ? WHERE tokenizer = ? AND candidate_id = ?",
-            [_hash(seeds), tokenizer, covered],
-        )
+        if kind == "seed":
+            values = [tokenizer, candidate_id, other, pair.score]
+            db.execute("INSERT INTO seed_neighbours VALUES (?, ?, ?, ?)", values)
+        else:
+            values = [tokenizer, candidate_id, other, pair.score, int(pair.decides)]
+            db.execute("INSERT INTO candidate_neighbours VALUES (?, ?, ?, ?, ?)", values)
+    if found.bounds is not None:
+        values = [tokenizer, candidate_id, found.bounds.barred, found.bounds.certain]
+        db.execute("INSERT INTO neighbour_bounds VALUES (?, ?, ?, ?)", values)

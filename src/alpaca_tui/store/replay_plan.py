@@ -88,14 +88,18 @@ def threshold_curve(db: Database, tokenizer: TokenizerName | None = None) -> lis
     """(X, how many candidates a replay at X would keep) for X = 0.50, 0.51 … 1.00, exactly.
 
     ``tokenizer`` None: that of the newest candidate. The verdicts of the rules that don't depend on X stand as stored.
-    A project of an older version, or one whose seeds have changed, first has its missing pairs computed and stored.
+    Pairs that are missing or no longer hold (older version, changed seeds or rules) are first found and stored; that
+    takes about half a second per thousand candidates. AlpacaError if another process does the same at that moment.
     """
     tokenizer = tokenizer or stored_tokenizer(db)
     neighbours.complete(db, tokenizer)
     rows, seeds = _load(db)
     applied = [rule for rule in ORDER_DEPENDENT if _was_applied(db, rule)]
     kept = core.curve(
-        _items(db, rows, None), neighbours.load(db, tokenizer), core.CURVE_THRESHOLDS, _scope(seeds, applied)
+        _items(db, rows, None),
+        neighbours.load(db, tokenizer, deciding=True),
+        core.CURVE_THRESHOLDS,
+        _scope(seeds, applied),
     )
     return list(zip(core.CURVE_THRESHOLDS, kept, strict=True))
 
@@ -116,9 +120,10 @@ def make_plan(
     """Decide every candidate anew in order of arrival, from stored verdicts and pairs as far as they go.
 
     ``rules`` are names; None: those by which the candidates were judged, each with its own, so that only the
-    threshold changes. For another tokenizer, or a rule by which some candidate was not judged, the texts are judged
-    anew by the rules that look at nothing else; below 0.5, where no pairs are known, by all rules. Raises UsageError
-    for an unknown rule or a threshold outside 0 to 1.
+    threshold changes. Where a rule applies by which some candidate was not judged, the texts are judged anew by the
+    rules that look at nothing else; where that rejects a text which the pairs take for certain, for another tokenizer,
+    and below 0.5, where no pairs are known, by all rules. Raises UsageError for an unknown rule or a threshold outside
+    0 to 1.
     """
     stored = db.execute("SELECT rule, tokenizer, count(*) FROM candidate_verdicts GROUP BY 1, 2").fetchall()
     given = tokenizer or stored_tokenizer(db)
@@ -128,7 +133,7 @@ def make_plan(
     judged = {rule for rule, name, n in stored if name == given and n == total}
     fixed = [rule.name for rule in chosen if rule.name not in ORDER_DEPENDENT]
     stands = all(rule in judged for rule in fixed) if rules is not None else tokenizer is None or _only(stored, given)
-    if threshold < DEFAULT_FLOOR:
+    if threshold < DEFAULT_FLOOR or given != stored_tokenizer(db):
         return _rejudged(db, threshold, given, chosen, progress)
     neighbours.complete(db, given, progress)
     rows, seeds = _load(db)
@@ -144,6 +149,8 @@ def make_plan(
             for row, failed in zip(rows, failures, strict=True)
         ]
         standing = set()
+        if not neighbours.certain(db, given).isdisjoint(item.id for item in items if item.refused_by):
+            return _rejudged(db, threshold, given, chosen, progress)
     applied = tuple(rule.name for rule in chosen)
     decisions = core.replay(items, neighbours.load(db, given), threshold, _scope(seeds, applied))
     outcomes = _outcomes(rows, seeds, threshold, applied, decisions, verdicts)

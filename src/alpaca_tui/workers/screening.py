@@ -9,6 +9,7 @@ from sqlite_utils import Database
 from alpaca_tui.config import RulesConfig
 from alpaca_tui.core import rules
 from alpaca_tui.core.records import Neighbour, ParsedInstance, Verdict
+from alpaca_tui.core.replay import ORDER_DEPENDENT
 from alpaca_tui.store import candidates, neighbours, samples, seeds
 
 
@@ -36,9 +37,10 @@ class Screen:
         """Every rule's verdict on a new instruction."""
         return rules.judge_instruction(instruction, self._instruction_rules, self._context)
 
-    def note_instruction(self, candidate_id: int, instruction: str) -> None:
+    def note_instruction(self, candidate_id: int, instruction: str, verdicts: Sequence[Verdict]) -> None:
         """Store which earlier texts a new candidate, kept or not, is alike to; in the caller's transaction."""
-        self._history.note(candidate_id, instruction)
+        passed = all(verdict.passed for verdict in verdicts if verdict.rule not in ORDER_DEPENDENT)
+        self._history.note(candidate_id, instruction, passed)
 
     def keep_instruction(self, candidate_id: int, instruction: str) -> None:
         """From now on the instruction is known."""

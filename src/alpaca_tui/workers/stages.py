@@ -102,7 +102,7 @@ class InstructionStage:
                 candidate_id, passed = candidates.add(
                     run.db, completion_id, position, instruction, verdicts, run.screen.tokenizer
                 )
-                run.screen.note_instruction(candidate_id, instruction)
+                run.screen.note_instruction(candidate_id, instruction, verdicts)
                 if passed:
                     # Known at once: the next item of the same list must differ from it.
                     run.screen.keep_instruction(candidate_id, instruction)
