@@ -235,9 +235,9 @@ def filter_file(
 
 def _said(source: Source, counts: Counter[str | None], share: float) -> str:
     """Progress: what is judged, and how far the block in work is looked up."""
-    before = source.done - source.block
-    done = f", {min(1, (before + share * source.block) / source.size):.0%} of the file" if source.size else ""
-    return f"{counts.total():,} records judged, {counts[None]:,} kept{done}"
+    compared = source.done - source.block * (1 - share)
+    far = f"{min(1, compared / source.size):.0%} of the file compared" if source.size else "comparing"
+    return far + (f", {counts.total():,} records judged, {counts[None]:,} kept" if counts else "")
 
 
 def _kept(entry: Entry, *, first: bool) -> bytes:
