@@ -56,7 +56,7 @@ async def counted(app: CockpitApp, pilot: Pilot[None]) -> PagedList:
     """The list of the Seeds screen, once the usage stands in it."""
     if app.current_mode != "seeds":
         await pilot.press("3")
-    for _ in range(200):
+    for _ in range(1500):  # a slow count rests for long before the next
         await pilot.pause(0.02)
         if app.screen._usage == usage_of(app.project) and not app.screen._stale:  # type: ignore[attr-defined]
             return app.screen.query_one(PagedList)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alpaca_tui.jobs import live
-from alpaca_tui.ui.snapshot import Curve, Facts, Gpu, JobView, Machine, Snapshot
+from alpaca_tui.ui.snapshot import Curve, Facts, Gpu, JobView, Machine, PoolLine, Snapshot
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -56,18 +56,17 @@ class StoreReader:
 
     def facts(self) -> Facts:
         """What the database says now."""
-        from alpaca_tui.store import datasets, decisions, jobs, overview
-        from alpaca_tui.ui import queries
+        from alpaca_tui.store import browse, datasets, decisions, jobs, overview
 
         db = self._db
-        seeds, enabled, classification = queries.seed_counts(db)
+        seeds, enabled, classification = browse.seed_counts(db)
         rows = tuple(reversed(jobs.all_jobs(db)))
         return Facts(
             seeds=seeds,
             seeds_enabled=enabled,
             classification=classification,
             funnel=overview.funnel(db),
-            newest=queries.newest_in_pool(db, NEWEST_IN_POOL),
+            newest=tuple(PoolLine(str(id), text) for id, text in browse.newest_in_pool(db, NEWEST_IN_POOL)),
             jobs=rows,
             datasets=tuple(d.name for d in datasets.all_datasets(db)),
             evaluations=db["evaluations"].count,

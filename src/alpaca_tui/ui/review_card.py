@@ -163,8 +163,7 @@ def prompt_paragraphs(card: Card, database: object, glyphs: Glyphs) -> list[Cont
     from sqlite_utils import Database
 
     from alpaca_tui.core import prompts
-    from alpaca_tui.store import completions
-    from alpaca_tui.ui import queries
+    from alpaca_tui.store import browse, completions
 
     assert isinstance(database, Database)
     made = card.origin
@@ -174,7 +173,7 @@ def prompt_paragraphs(card: Card, database: object, glyphs: Glyphs) -> list[Cont
     for completion_id in dict.fromkeys((made.instruction_completion_id, made.completion_id)):
         template, variables, files = completions.pack_files(database, completion_id)
         prompt = prompts.render(prompts.parse_pack(files), template, variables)
-        answer, problem = queries.completion_text(database, completion_id)
+        answer, problem = browse.completion_text(database, completion_id)
         paragraphs += [
             heading(f"Call {completion_id}: prompt", template.replace("_", " ")),
             literal(prompt),

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from sqlite_utils import Database
 
-from alpaca_tui.store import samples
+from alpaca_tui.store import browse, samples
 from alpaca_tui.store.samples import SampleOrigin, SampleRow, VerdictRow
-from alpaca_tui.ui import queries
 
 STATES = ("pending", "accepted", "rejected", "filtered")
 
@@ -41,7 +40,7 @@ class ReviewQueue:
         self.state = state
         self._trail: list[int] = []
         self._place = -1
-        self._known_to = queries.newest_sample(db)
+        self._known_to = browse.newest_sample(db)
 
     @property
     def current(self) -> int | None:
@@ -59,7 +58,7 @@ class ReviewQueue:
 
     def first(self) -> bool:
         """Show the first sample of the state; False where there is none."""
-        return self._show(queries.neighbour_id(self._db, self.state, 0))
+        return self._show(browse.neighbour_id(self._db, self.state, 0))
 
     def forward(self) -> bool:
         """Show the next card of the trail, else the next sample of the state; False at the end (nothing moves)."""
@@ -69,7 +68,7 @@ class ReviewQueue:
             if row is not None and row.state == self.state:
                 return True
         newest_seen = max(self._trail, default=0)
-        return self._show(queries.neighbour_id(self._db, self.state, newest_seen))
+        return self._show(browse.neighbour_id(self._db, self.state, newest_seen))
 
     def back(self) -> bool:
         """Show the card before, whatever became of it; False at the beginning."""
@@ -78,7 +77,7 @@ class ReviewQueue:
             return True
         if self.current is None:
             return False
-        before = queries.neighbour_id(self._db, self.state, self.current, forward=False)
+        before = browse.neighbour_id(self._db, self.state, self.current, forward=False)
         if before is None:
             return False
         self._trail.insert(0, before)
@@ -117,12 +116,12 @@ class ReviewQueue:
 
     def left(self) -> int:
         """Samples of the state that lie behind the card."""
-        return queries.count_after(self._db, self.state, max(self._trail, default=0))
+        return browse.count_after(self._db, self.state, max(self._trail, default=0))
 
     def arrived(self) -> int:
         """Samples of the state that are newer than the last look."""
-        return queries.count_after(self._db, self.state, self._known_to)
+        return browse.count_after(self._db, self.state, self._known_to)
 
     def acknowledge(self) -> None:
         """What is there now is no news any more."""
-        self._known_to = queries.newest_sample(self._db)
+        self._known_to = browse.newest_sample(self._db)

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from textual.content import Content
 
 from alpaca_tui.core.records import SeedTask
+from alpaca_tui.store.browse import SeedLine
 from alpaca_tui.store.seeds import SeedRevision, SeedRow, SeedUsage
 from alpaca_tui.ui.glyphs import Glyphs
 from alpaca_tui.ui.literal import literal, literal_line
-from alpaca_tui.ui.queries import SeedLine
 from alpaca_tui.ui.review_card import heading
 from alpaca_tui.ui.widgets.lines import EMPTY
 

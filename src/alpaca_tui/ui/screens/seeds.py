@@ -18,10 +18,10 @@ from textual.widgets import Input
 
 from alpaca_tui.core.errors import AlpacaError
 from alpaca_tui.core.records import SeedTask
-from alpaca_tui.store import seeds
+from alpaca_tui.store import browse, seeds
+from alpaca_tui.store.browse import SeedLine
 from alpaca_tui.store.seeds import SeedRow, SeedUsage
-from alpaca_tui.ui import editing, queries, reader, seed_card
-from alpaca_tui.ui.queries import SeedLine
+from alpaca_tui.ui import editing, reader, seed_card
 from alpaca_tui.ui.screens.base import AppScreen
 from alpaca_tui.ui.snapshot import Facts, Snapshot
 from alpaca_tui.ui.widgets.lines import LinesView, TextView
@@ -157,7 +157,7 @@ class SeedsScreen(AppScreen):
 
     def _reload(self, *, to_top: bool = False, at: int | None = None) -> None:
         """Read the list anew; the cursor goes to the seed ``at``, else stays on its own unless ``to_top``."""
-        found = self.in_store(lambda db: (queries.seed_ids(db, self._words), seeds.count(db)))
+        found = self.in_store(lambda db: (browse.seed_ids(db, self._words), seeds.count(db)))
         self._ids, total = found or ([], 0)
         name, key = ORDERS[self._order]
         if self._usage is not None:
@@ -173,7 +173,7 @@ class SeedsScreen(AppScreen):
         self.query_one("#seeds-box").border_title = f"Seed tasks ({count}), {name}"
 
     def _page(self, offset: int, limit: int) -> list[SeedLine]:
-        return self.in_store(lambda db: queries.seed_lines(db, self._ids[offset : offset + limit])) or []
+        return self.in_store(lambda db: browse.seed_lines(db, self._ids[offset : offset + limit])) or []
 
     def _used(self, seed_id: int) -> SeedUsage | None:
         return None if self._usage is None else self._usage.get(seed_id, SeedUsage())

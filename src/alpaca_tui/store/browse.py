@@ -1,4 +1,4 @@
-"""Reads that only the screens need: pages of long lists, the neighbours of a card, small counts."""
+"""Reads for browsing: pages of long lists, the neighbours of a card, small counts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sqlite_utils import Database
 
-from alpaca_tui.ui.snapshot import PoolLine
+from alpaca_tui import resources
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +40,12 @@ class SeedLine:
     enabled: bool
 
 
-def newest_in_pool(db: Database, limit: int) -> tuple[PoolLine, ...]:
-    """The newest instructions that passed the filter, newest first."""
+def newest_in_pool(db: Database, limit: int) -> list[tuple[int, str]]:
+    """(candidate id, instruction) of the newest that passed the filter, newest first."""
     rows = db.execute(
         "SELECT id, instruction FROM candidates WHERE stage <> 'rejected' ORDER BY id DESC LIMIT ?", [limit]
     )
-    return tuple(PoolLine(str(id), text) for id, text in rows)
+    return rows.fetchall()
 
 
 def seed_counts(db: Database) -> tuple[int, int, int]:
@@ -106,61 +106,29 @@ def seed_lines(db: Database, ids: Sequence[int]) -> list[SeedLine]:
     return [SeedLine(id, name, text, bool(c), bool(enabled)) for id, name, text, c, enabled in rows]
 
 
-_REJECTS = (
-    "FROM (SELECT 'instruction' AS kind, id, rejected_by FROM candidates WHERE stage = 'rejected' "
-    "UNION ALL SELECT 'sample', id, rejected_by FROM samples WHERE state = 'filtered') "
-    "WHERE :rule = '' OR rejected_by = :rule"
-)
-
-
 def count_rejects(db: Database, rule: str = "") -> int:
     """How many instructions and samples the rules threw out (one rule, or all)."""
-    return db.execute(f"SELECT count(*) {_REJECTS}", {"rule": rule}).fetchone()[0]
+    return db.execute(resources.query("count_rejects"), {"rule": rule}).fetchone()[0]
 
 
 def page_rejects(db: Database, rule: str, offset: int, limit: int) -> list[Reject]:
     """A page of what the rules threw out, newest first within instructions, then samples."""
-    keys = db.execute(
-        f"SELECT kind, id, rejected_by {_REJECTS} ORDER BY kind, id DESC LIMIT :limit OFFSET :offset",
-        {"rule": rule, "limit": limit, "offset": offset},
-    ).fetchall()
+    keys = db.execute(resources.query("page_rejects"), {"rule": rule, "limit": limit, "offset": offset}).fetchall()
     found = [_instruction(db, id) if kind == "instruction" else _sample(db, id, by) for kind, id, by in keys]
     return [reject for reject in found if reject is not None]
 
 
 def _instruction(db: Database, id: int) -> Reject | None:
-    row = db.execute(
-        "SELECT v.rule, v.score, v.threshold, v.detail, c.instruction, "
-        "CASE WHEN v.neighbour_seed_id IS NOT NULL THEN 'seed ' || v.neighbour_seed_id "
-        "WHEN v.neighbour_candidate_id IS NOT NULL THEN 'candidate ' || v.neighbour_candidate_id END, "
-        "coalesce(s.instruction, o.instruction) "
-        "FROM candidates c JOIN candidate_verdicts v ON v.candidate_id = c.id AND v.rule = c.rejected_by "
-        "LEFT JOIN current_seeds s ON s.id = v.neighbour_seed_id "
-        "LEFT JOIN candidates o ON o.id = v.neighbour_candidate_id WHERE c.id = ?",
-        [id],
-    ).fetchone()
+    row = db.execute(resources.query("rejected_instruction"), {"id": id}).fetchone()
     return None if row is None else Reject("instruction", id, *row)
 
 
 def _sample(db: Database, id: int, rule: str) -> Reject | None:
-    row = db.execute(
-        "SELECT v.rule, v.score, v.threshold, v.detail, "
-        "s.instruction || char(10) || s.input || char(10) || s.output, "
-        "CASE WHEN v.neighbour_sample_id IS NOT NULL THEN 'sample ' || v.neighbour_sample_id END, "
-        "o.instruction || char(10) || o.input || char(10) || o.output "
-        "FROM current_samples s LEFT JOIN sample_verdicts v ON v.sample_id = s.id AND v.rule = s.rejected_by "
-        "LEFT JOIN current_samples o ON o.id = v.neighbour_sample_id WHERE s.id = ?",
-        [id],
-    ).fetchone()
-    if row is None:
-        return None
-    return Reject("sample", id, row[0] or rule, *row[1:])
+    row = db.execute(resources.query("rejected_sample"), {"id": id}).fetchone()
+    return None if row is None else Reject("sample", id, row[0] or rule, *row[1:])
 
 
 def reject_rules(db: Database) -> list[str]:
     """The rules that threw something out, the busiest first."""
-    rows = db.execute(
-        "SELECT rejected_by, count(*) n FROM (SELECT rejected_by FROM candidates WHERE stage = 'rejected' "
-        "UNION ALL SELECT rejected_by FROM samples WHERE state = 'filtered') GROUP BY 1 ORDER BY n DESC, 1"
-    )
-    return [rule for rule, _ in rows]
+    rows = db.execute("SELECT rejected_by FROM rejects GROUP BY 1 ORDER BY count(*) DESC, 1")
+    return [rule for (rule,) in rows]

@@ -1,0 +1,1 @@
+SELECT count(*) FROM rejects WHERE :rule = '' OR rejected_by = :rule;
