@@ -7,21 +7,19 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from alpaca_tui import config
 from alpaca_tui.cli import common
-from alpaca_tui.core.errors import AlpacaError, RefusedError, UsageError
+from alpaca_tui.core.errors import AlpacaError, UsageError
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
     from alpaca_tui.jobs.live import LiveSnapshot
-    from alpaca_tui.jobs.specs import TrainSpec
     from alpaca_tui.store.jobs import JobRow
-    from alpaca_tui.training.config import TrainConfig
 
 Detach = Annotated[bool, typer.Option("--detach", help="Start it and return at once.")]
 
@@ -89,6 +87,7 @@ def train(
     from alpaca_tui.jobs import spawn
     from alpaca_tui.jobs.specs import TrainSpec
     from alpaca_tui.store import jobs
+    from alpaca_tui.workers.preflight import check_training
 
     db = common.open_db(ctx)
     project = common.project_dir(ctx)
@@ -117,7 +116,6 @@ def train(
     )
     check_model(spec.model)
     check_training(spec)
-    check_memory(spec)
     attend(ctx, db, spawn.submit(db, project, "train", spec), detach=detach)
 
 
@@ -168,55 +166,6 @@ def read_settings(settings: list[str]) -> dict[str, Any]:
         except ValueError:
             read[name] = value
     return read
-
-
-def check_training(spec: TrainSpec) -> None:
-    """Refuse settings that no training takes, before a job is made of them."""
-    from alpaca_tui.jobs.specs import recipe_path
-
-    if spec.recipe is not None and not recipe_path(spec.recipe).is_file():
-        known = ", ".join(sorted(path.stem for path in recipe_path("cpu").parent.glob("*.yaml")))
-        raise UsageError(f"there is no accelerate recipe {spec.recipe!r}; there are: {known}")
-    _training_config(spec, int(1e9))
-
-
-def _training_config(spec: TrainSpec, parameters: int) -> TrainConfig:
-    from alpaca_tui.training.config import TrainConfig
-
-    here = Path()  # the worker fills in model and output directory
-    method: Literal["lora", "full"] = "full" if spec.method == "full" else "lora"
-    return TrainConfig.for_model(parameters, method, **(spec.overrides | {"model": here, "output_dir": here}))
-
-
-def check_memory(spec: TrainSpec) -> None:
-    """Refuse a training whose whole copy doesn't fit on each of the GPUs it would use; without a GPU, nothing."""
-    from alpaca_tui.core.launch_check import refusal
-    from alpaca_tui.core.memory_plan import GIB, usable
-    from alpaca_tui.core.memory_terms import Setup
-    from alpaca_tui.jobs import hardware, shapes
-
-    found = hardware.visible_gpus()
-    memory = min((gpu.memory_total for gpu in found), default=0)
-    if not memory or spec.recipe == hardware.CPU_RECIPE or spec.overrides.get("device") == "cpu":
-        return
-    try:
-        shape = shapes.shape(spec.model)
-    except AlpacaError:
-        return  # a model that is yet to be fetched has no known size
-    settings = _training_config(spec, shape.parameters)
-    gpus = 1 if spec.recipe == hardware.SINGLE_GPU_RECIPE else len(found)
-    setup = Setup(
-        method=settings.method,
-        gpus=gpus,
-        seq=settings.max_length,
-        micro_batch=min(settings.micro_batch, max(1, settings.global_batch // gpus)),
-        checkpointing=settings.gradient_checkpointing,
-        lora_rank=settings.lora_rank,
-        lora_targets=settings.lora_targets,
-    )
-    reason = refusal(shape, setup, usable(memory / GIB))
-    if reason is not None:
-        raise RefusedError(reason)
 
 
 def newest_dataset(db: Database, name: str | None) -> str:

@@ -19,19 +19,17 @@ from alpaca_tui.training.run import TrainResult
 from alpaca_tui.training.run import run as train
 from alpaca_tui.workers.base import WorkerContext, worker_main
 from alpaca_tui.workers.examples import TRAINING_PACK, training_examples
+from alpaca_tui.workers.preflight import check_training, training_config
 
 
 def configuration(spec: TrainSpec, output_dir: Path) -> TrainConfig:
-    """The model's preset with the job's own values over it. Raises UsageError, AlpacaError with the reason."""
+    """The model's preset with the job's own values over it. Raises AlpacaError with the reason where it can't work."""
     ref = models.resolve(spec.model)
     if ref.path is None:
         raise UsageError(f"{spec.model} is an endpoint; only a local model can be tuned")
     facts = models.check(ref.path)
-    # LoRA in half precision fits every GPU that holds the model, hence the default.
-    method = "lora" if spec.method == "auto" else spec.method
-    return TrainConfig.for_model(
-        facts.parameters, method, **(spec.overrides | {"model": ref.path, "output_dir": output_dir})
-    )
+    check_training(spec)
+    return training_config(spec, facts.parameters, ref.path, output_dir)
 
 
 class Report:
