@@ -125,23 +125,7 @@ def run(
     trainer.args.eval_on_start = bool(data.held_out) and _owes_evaluation(checkpoint, config.eval_every)
     stop = StopCallback(should_stop, trainer.any_process)
     trainer.abandons_evaluation = lambda: stop.abandons_evaluation(trainer.control)
-    for callback in (
-        MetricsCallback(data.plan, on_metrics),
-        SealCallback(
-            fingerprint=fingerprint,
-            keep=config.keep_checkpoints,
-            wait_for_all=trainer.accelerator.wait_for_everyone,
-            on_event=report,
-        ),
-        stop,
-        # Last, so that it sees a save that a stop asks for.
-        GuardCallback(
-            scaled=precision == "fp16",
-            vocabulary=vocabulary,
-            step_was_skipped=lambda: trainer.accelerator.optimizer_step_was_skipped,
-        ),
-    ):
-        trainer.add_callback(callback)
+    _listen(trainer, data.plan, stop, fingerprint, config.keep_checkpoints, vocabulary, precision, on_metrics, report)
 
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -156,6 +140,34 @@ def run(
         raise explained from error
     report("stopped", f"stopped after step {trainer.state.global_step} of {data.plan.steps}; it can be resumed")
     return _result(trainer, data, None, stopped=True)
+
+
+def _listen(
+    trainer: RecipeTrainer,
+    plan: Plan,
+    stop: StopCallback,
+    fingerprint: str,
+    keep: int,
+    vocabulary: int,
+    precision: ResolvedPrecision,
+    on_metrics: OnMetrics,
+    on_event: OnEvent,
+) -> None:
+    """Let metrics out, seal checkpoints, obey a stop, and watch for numbers that no sound run has."""
+    accelerator = trainer.accelerator
+    trainer.add_callback(MetricsCallback(plan, on_metrics))
+    trainer.add_callback(
+        SealCallback(fingerprint=fingerprint, keep=keep, wait_for_all=accelerator.wait_for_everyone, on_event=on_event)
+    )
+    trainer.add_callback(stop)
+    # Last, so that it sees a save that a stop asks for.
+    trainer.add_callback(
+        GuardCallback(
+            scaled=precision == "fp16",
+            vocabulary=vocabulary,
+            step_was_skipped=lambda: accelerator.optimizer_step_was_skipped,
+        )
+    )
 
 
 def run_fingerprint(config: TrainConfig, train: Sequence[Encoded], precision: ResolvedPrecision) -> str:
