@@ -55,7 +55,7 @@ test: dev model
 	$(BIN)/python -m pytest
 
 docs: dev model
-	$(BIN)/python docs/screenshots.py
+	$(BIN)/python docs/screenshots.py $(if $(PROJECT),--project $(PROJECT))
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache

@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from alpaca_tui.backends import kvcache
-from alpaca_tui.backends.base import IsCancelled, OnDone, OnText, never
+from alpaca_tui.backends.base import IsCancelled, More, OnDone, OnText, never
 from alpaca_tui.backends.decode import Decoder, Row
 from alpaca_tui.backends.logits import check_params
 from alpaca_tui.backends.memory import choose_dtype, fitting_rows, is_out_of_memory
@@ -54,6 +54,7 @@ class LocalBackend:
             raise UsageError(f"the batch size must be at least 1, not {max_batch}")
         self.path = Path(path)
         self.name = self.path.name if adapter is None else Path(adapter).name
+        self.one_prefix = True
         self.device = torch.device(device or ("cuda:0" if torch.cuda.is_available() else "cpu"))
         self.dtype = choose_dtype(dtype, self.device)
         self.tokenizer, self.model = _load(self.path, self.dtype, self.device, adapter)
@@ -70,6 +71,7 @@ class LocalBackend:
         cancelled: IsCancelled = never,
         *,
         on_done: OnDone | None = None,
+        more: More | None = None,
     ) -> list[Completion]:
         """See ``Backend.complete``. Prompts that begin alike are read once; long and short ones may be mixed."""
         rows = [self._row(index, request) for index, request in enumerate(requests)]
@@ -92,6 +94,8 @@ class LocalBackend:
             left = sorted((row for row in rows if row.index not in done), key=lambda row: len(row.prompt), reverse=True)
             try:
                 self._decoder.run(deque(left), self.max_batch, on_step, cancelled)
+                fresh = more(self.max_batch) if more is not None else ()
+                rows += [self._row(index, request) for index, request in enumerate(fresh, len(rows))]
                 continue
             except Exception as error:
                 if not is_out_of_memory(error):
