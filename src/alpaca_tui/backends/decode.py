@@ -14,6 +14,7 @@ from alpaca_tui.backends.detokenize import StreamText
 from alpaca_tui.backends.kvcache import Prefix, RowCache
 from alpaca_tui.backends.logits import Sampler
 from alpaca_tui.core.errors import AlpacaError, Cancelled
+from alpaca_tui.core.looping import LoopWatch
 from alpaca_tui.core.records import Completion, FinishReason, Request
 
 MIN_SHARED = 32  # tokens; a shorter common prefix is not worth a pass of its own
@@ -36,6 +37,7 @@ class Row:
     finish: FinishReason | None = None
     stream: StreamText = field(init=False)
     generator: torch.Generator = field(init=False)
+    loop: LoopWatch = field(init=False)
     started: float = field(init=False)
 
     def start(self) -> None:
@@ -43,6 +45,7 @@ class Row:
         self.ids = []
         self.finish = None
         self.stream = StreamText(self.decode, self.prompt, self.request.params.stop)
+        self.loop = LoopWatch(self.request.params.max_repeats)
         self.generator = torch.Generator().manual_seed(self.request.seed % 2**63)
         self.started = time.monotonic()
 
@@ -53,6 +56,8 @@ class Row:
             self.finish = "eos"
         elif self.stream.push(token):
             self.finish = "stop"
+        elif self.loop.push(token):
+            self.finish = "loop"
         elif len(self.ids) >= self.limit:
             self.finish = "length"
 
@@ -61,7 +66,9 @@ class Row:
         text = self.stream.finish()
         finish: FinishReason = "stop" if self.stream.stopped else self.finish or "length"
         seconds = time.monotonic() - self.started
-        return Completion(text, finish, len(self.prompt), len(self.ids), seconds, self.choice_logprobs)
+        return Completion(
+            text, finish, len(self.prompt), len(self.ids), seconds, self.choice_logprobs, self.stream.stopped_by
+        )
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ class StreamText:
     def __init__(self, decode: Callable[[list[int]], str], prompt: Sequence[int], stop: Sequence[str]) -> None:
         self.text = ""
         self.stopped = False
+        self.stopped_by: str | None = None
         self._decode = decode
         self._stop = tuple(stop)
         self._longest = max((len(word) for word in stop), default=0)
@@ -47,7 +48,9 @@ class StreamText:
         # A stop string may have begun in earlier tokens, but not end there.
         begin = max(0, len(self.text) - self._longest + 1)
         self.text += piece
-        hits = [hit for word in self._stop if (hit := self.text.find(word, begin)) >= 0]
+        hits = [(hit, word) for word in self._stop if (hit := self.text.find(word, begin)) >= 0]
         if hits:
-            self.text = self.text[: min(hits)]
+            # Of two that begin at one place the longer one says more: "\n16" is a line's begin, "16" is not.
+            hit, self.stopped_by = min(hits, key=lambda found: (found[0], -len(found[1])))
+            self.text = self.text[:hit]
             self.stopped = True

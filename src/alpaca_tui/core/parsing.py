@@ -23,6 +23,9 @@ MAX_ITEM_CHARS = 4000
 MAX_FIELD_CHARS = 20_000
 """The same for one input or output; a completion of 350 tokens has fewer characters by far."""
 
+TORN = frozenset[FinishReason]({"length", "loop", "error"})
+"""Ends after which the last item is not whole."""
+
 _NUMBERED = re.compile(r"^[ \t]?(?:Task ?)?([0-9]{1,3}) ?[.):](?:[ \t](.*))?$", re.IGNORECASE)
 _YES_NO = re.compile(r"^\W*(yes|no)\b", re.IGNORECASE)
 _NEXT_TASK = re.compile(r"^[ \t]{0,3}Task ?\d{0,3}:", re.IGNORECASE | re.MULTILINE)
@@ -46,20 +49,20 @@ def parse_instruction_list(
     it. ``problem`` tells what was left out: a torn last item, blank or over-long ones, numbers that started again.
     """
     cleaned = clean_text(text)
-    cut = finish_reason in ("length", "error")
+    cut = finish_reason in TORN
     if mode == "faithful":
         return _reference_list(cleaned, cut)
     raw, notes = _split_numbered(cleaned, first_number)
-    # After a line break the last item is whole, wherever the limit fell.
-    if cut and not cleaned.endswith("\n"):
+    # After a line break the last item is whole, wherever the limit fell; a loop may have gone over many lines.
+    if cut and (finish_reason == "loop" or not cleaned.endswith("\n")):
         raw.pop()
-        notes.append("the last item was cut by length" if finish_reason == "length" else "the call failed")
+        notes.append(torn_reason("item", finish_reason))
     # The bare number at which a list was stopped is no fault.
     if len(raw) > 1 and not raw[-1]:
         raw.pop()
     if blank := sum(not item for item in raw):
-        notes.append(_counted(blank, "blank item"))
-    return ParsedList(tuple(capitalise_first(item) for item in _of_sane_length(raw, notes)), _problem(notes))
+        notes.append(counted(blank, "blank item"))
+    return ParsedList(tuple(capitalise_first(item) for item in of_sane_length(raw, notes)), joined(notes))
 
 
 def parse_classification(text: str) -> bool | None:
@@ -191,11 +194,11 @@ def _reference_list(text: str, cut: bool) -> ParsedList:
     if cut:
         return ParsedList((), "the completion was cut by length and dropped whole")
     notes: list[str] = []
-    items = _of_sane_length([one_line(item).capitalize() for item in _REFERENCE_ITEM.split(text)], notes)
-    return ParsedList(tuple(items), _problem(notes) or (None if items else "no item"))
+    items = of_sane_length([one_line(item).capitalize() for item in _REFERENCE_ITEM.split(text)], notes)
+    return ParsedList(tuple(items), joined(notes) or (None if items else "no item"))
 
 
-def _of_sane_length(items: list[str], notes: list[str]) -> list[str]:
+def of_sane_length(items: list[str], notes: list[str]) -> list[str]:
     """The items that are neither blank nor run-aways."""
     for item in items:
         if len(item) > MAX_ITEM_CHARS:
@@ -253,9 +256,9 @@ def _one_without_input(drafts: list[_Draft], notes: list[str]) -> list[_Draft]:
     Further answers to the same nothing would only be thrown out together with the first, as one input with
     different outputs.
     """
-    without = [draft for draft in drafts if _is_whole(draft) and not _input(draft.input)]
+    without = [draft for draft in drafts if _is_whole(draft) and not given_input(draft.input)]
     if len(without) > 1:
-        notes.append(_counted(len(without) - 1, "further output") + " without an input")
+        notes.append(counted(len(without) - 1, "further output") + " without an input")
     dropped = {id(draft) for draft in without[1:]}
     return [draft for draft in drafts if id(draft) not in dropped]
 
@@ -314,33 +317,37 @@ def _reference_examples(text: str) -> tuple[list[_Draft], list[str]]:
 
 def _without_torn(drafts: list[_Draft], notes: list[str], finish_reason: FinishReason, mode: Mode) -> list[_Draft]:
     """The drafts without the last one where it is torn; a torn one that is the only one stays, and is noted."""
-    if finish_reason not in ("length", "error") or not drafts:
+    if finish_reason not in TORN or not drafts:
         return drafts
-    if finish_reason == "error":
-        notes.append("the call failed")
-    elif mode == "fixed" and not any(_is_whole(draft) for draft in drafts[:-1]):
+    if finish_reason == "length" and mode == "fixed" and not any(_is_whole(draft) for draft in drafts[:-1]):
         notes.append("the only instance was cut by length")
         return drafts
-    else:
-        notes.append("the last instance was cut by length")
+    notes.append(torn_reason("instance", finish_reason))
     return drafts[:-1]
+
+
+def torn_reason(noun: str, finish_reason: FinishReason) -> str:
+    """What happened to the last item of a completion with one of the ends in ``TORN``."""
+    if finish_reason == "error":
+        return "the call failed"
+    return f"the last {noun} was cut by length" if finish_reason == "length" else f"the last {noun} ran in a loop"
 
 
 def _instances(drafts: list[_Draft], notes: list[str], max_instances: int) -> ParsedInstances:
     """The drafts that hold an output, numbered from 0, and all the notes as one problem."""
     usable = [draft for draft in drafts if _is_whole(draft)]
     if len(usable) < len(drafts):
-        notes.append(_counted(len(drafts) - len(usable), "instance") + " without an output, or too long")
+        notes.append(counted(len(drafts) - len(usable), "instance") + " without an output, or too long")
     if len(usable) > max_instances:
-        notes.append(_counted(len(usable) - max_instances, "instance") + f" beyond the limit of {max_instances}")
+        notes.append(counted(len(usable) - max_instances, "instance") + f" beyond the limit of {max_instances}")
         usable = usable[:max_instances]
     if not usable and not notes:
         notes.append("no instance")
     read = (
-        ParsedInstance(position, _input(draft.input), (draft.output or "").strip())
+        ParsedInstance(position, given_input(draft.input), (draft.output or "").strip())
         for position, draft in enumerate(usable)
     )
-    return ParsedInstances(tuple(read), _problem(notes))
+    return ParsedInstances(tuple(read), joined(notes))
 
 
 def _is_whole(draft: _Draft) -> bool:
@@ -351,15 +358,17 @@ def _is_whole(draft: _Draft) -> bool:
     )
 
 
-def _input(text: str) -> str:
+def given_input(text: str) -> str:
+    """The input without white space around it; empty where it only says that there is none."""
     text = text.strip()
     return "" if _NO_INPUT.match(text) else text
 
 
-def _counted(count: int, noun: str) -> str:
+def counted(count: int, noun: str) -> str:
+    """``3 items``, ``1 item``."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def _problem(notes: Iterable[str]) -> str | None:
+def joined(notes: Iterable[str]) -> str | None:
     """One sentence part per kind of fault, in the order in which they were met; None where there is none."""
     return "; ".join(dict.fromkeys(notes)) or None

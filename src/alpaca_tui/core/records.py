@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Stage = Literal["instruction", "classification", "instance"]
-FinishReason = Literal["eos", "stop", "length", "error"]
+FinishReason = Literal["eos", "stop", "length", "loop", "error"]
+"""``loop``: ended by ``SamplingParams.max_repeats``; ``error``: the call failed for good and the text is what came."""
 NeighbourKind = Literal["seed", "candidate", "sample"]
 
 
@@ -40,13 +41,17 @@ class PoolEntry:
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """How a completion is drawn. ``temperature`` 0 is greedy; ``stop`` strings end it and are not part of the text."""
+    """How a completion is drawn. ``temperature`` 0 is greedy; ``stop`` strings end it and are not part of the text.
+
+    ``max_repeats`` ends a completion whose tail is one phrase said that often in a row (``core.looping``); 0: never.
+    """
 
     temperature: float = 0.0
     top_p: float = 1.0
     presence_penalty: float = 0.0
     max_new_tokens: int = 256
     stop: tuple[str, ...] = ()
+    max_repeats: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What a backend answered: ``text`` without the prompt and without the stop string; counts are in tokens."""
+    """What a backend answered: ``text`` without the prompt and without the stop string; counts are in tokens.
+
+    ``stopped_by`` is the stop string that ended it, where the backend knows.
+    """
 
     text: str
     finish_reason: FinishReason
@@ -73,6 +81,7 @@ class Completion:
     completion_tokens: int
     seconds: float
     choice_logprobs: tuple[float, ...] | None = None
+    stopped_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +127,32 @@ class ParsedInstances:
     """The instances read from a completion, and a reason where nothing (or not all) could be read."""
 
     instances: tuple[ParsedInstance, ...] = ()
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedTask:
+    """A whole task as it was read from a completion, in order of appearance (``position`` from 0)."""
+
+    position: int
+    instruction: str
+    input: str
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedTasks:
+    """The tasks read from a completion, and a reason where nothing (or not all) could be read."""
+
+    tasks: tuple[ParsedTask, ...] = ()
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedOutput:
+    """The one output that a completion holds; None, with the reason, where it holds none."""
+
+    output: str | None
     problem: str | None = None
 
 
