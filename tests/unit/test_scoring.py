@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alpaca_tui.core.errors import UsageError
-from alpaca_tui.core.scoring import bootstrap_mean, compare, corpus_score, is_lower_better, mean_loss
+from alpaca_tui.core.scoring import bootstrap_mean, bootstrap_ratio, compare, is_lower_better, mean_loss
 
 scores = st.lists(st.floats(0, 1), min_size=1, max_size=40)
 
@@ -34,9 +34,17 @@ def test_more_confidence_is_a_wider_interval() -> None:
     assert wide.low < narrow.low < narrow.high < wide.high
 
 
-def test_corpus_score_calls_reference_then_answer() -> None:
-    estimate = corpus_score([("a", "ab"), ("c", "c")], lambda reference, answer: len(answer) - len(reference))
-    assert (estimate.mean, estimate.n) == (0.5, 2)
+def test_a_ratio_weighs_tokens_and_its_interval_is_that_of_the_normal_law() -> None:
+    pairs = [(2.0, 1), (3.0, 3)] * 200  # 5 nats on 4 tokens
+    estimate = bootstrap_ratio(pairs, resamples=4000)
+    assert estimate.mean == pytest.approx(1.25)
+    # The delta method: each pair leaves nats - 1.25 * tokens = +-0.75, over 2 tokens on average, 400 pairs.
+    half = 1.96 * 0.75 / 2 / math.sqrt(400)
+    assert estimate.low == pytest.approx(1.25 - half, abs=0.004)
+    assert estimate.high == pytest.approx(1.25 + half, abs=0.004)
+    assert bootstrap_ratio([(4.0, 2), (0.0, 0)]).mean == 2.0
+    with pytest.raises(UsageError, match="nothing to divide by"):
+        bootstrap_ratio([(0.0, 0)])
 
 
 def test_empty_corpus_is_refused() -> None:

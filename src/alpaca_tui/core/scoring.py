@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from alpaca_tui.core.errors import UsageError
@@ -33,7 +33,7 @@ class ComparisonRow:
     better: str | None
 
 
-LOWER_IS_BETTER = frozenset({"loss", "perplexity", "repetition", "empty"})
+LOWER_IS_BETTER = frozenset({"loss", "perplexity", "repetition", "empty", "cut"})
 """Metrics for which less is better; a prefix such as ``held_out_`` does not matter."""
 
 
@@ -58,17 +58,30 @@ def bootstrap_mean(
     return Estimate(mean=math.fsum(values) / n, low=low, high=high, n=n)
 
 
-def corpus_score(
-    pairs: Iterable[tuple[str, str]],
-    score: Callable[[str, str], float],
-    *,
-    confidence: float = 0.95,
-    resamples: int = 1000,
-    seed: int = 0,
+def bootstrap_ratio(
+    pairs: Sequence[tuple[float, int]], *, confidence: float = 0.95, resamples: int = 1000, seed: int = 0
 ) -> Estimate:
-    """The mean of ``score(reference, answer)`` over the pairs, with a bootstrap interval."""
-    values = [score(reference, answer) for reference, answer in pairs]
-    return bootstrap_mean(values, confidence=confidence, resamples=resamples, seed=seed)
+    """The sum of the first over the sum of the second, with its percentile bootstrap interval over the pairs.
+
+    With (nats, tokens) of each task this is the loss per token; tasks are resampled, for the tokens of one task are no
+    independent draws. Raises UsageError where there are no pairs or the second parts sum up to nothing.
+    """
+    if not sum(weight for _, weight in pairs):
+        raise UsageError("there is nothing to divide by: the list of weights is empty")
+    n = len(pairs)
+    rng = random.Random(seed)
+    ratios = []
+    for _ in range(resamples):
+        drawn = rng.choices(pairs, k=n)
+        weight = sum(w for _, w in drawn)
+        if weight:
+            ratios.append(math.fsum(v for v, _ in drawn) / weight)
+    ratios.sort()
+    tail = (1 - confidence) / 2
+    low = ratios[math.floor(tail * (len(ratios) - 1))]
+    high = ratios[math.ceil((1 - tail) * (len(ratios) - 1))]
+    mean = math.fsum(value for value, _ in pairs) / sum(weight for _, weight in pairs)
+    return Estimate(mean=mean, low=low, high=high, n=n)
 
 
 def mean_loss(sums: Iterable[tuple[float, int]]) -> tuple[float, int]:
