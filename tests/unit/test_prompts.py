@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alpaca_tui.core.errors import UsageError
+from alpaca_tui.core.pack_options import PackOptions
 from alpaca_tui.core.parsing import parse_input_first, parse_instruction_list, parse_output_first
-from alpaca_tui.core.prompts import Pack, pack_hash, parse_pack, render, render_training
+from alpaca_tui.core.prompts import Pack, pack_hash, parse_pack, render, render_training, with_options
 from alpaca_tui.core.records import SamplingParams
 from alpaca_tui.resources import pack_names, prompt_packs_dir, read_pack, seed_tasks_path
 
@@ -446,3 +447,70 @@ def test_the_published_seeds_are_not_repeated(pack: Pack) -> None:
 
 def test_shipped_packs_lie_in_the_repository() -> None:
     assert (prompt_packs_dir() / "self-instruct" / "pack.toml").is_file()
+
+
+class TestOptions:
+    def test_none_leave_the_pack_as_it_is(self, pack: Pack) -> None:
+        assert with_options(pack, PackOptions()) == pack
+
+    def test_other_demonstrations_move_the_list_and_its_stops(self, pack: Pack) -> None:
+        mine = with_options(pack, PackOptions(human=3, machine=1, per_request=5))
+        stage = mine.stage("instruction")
+        assert (mine.demonstrations.count, stage.first_number, stage.last_number) == (4, 5, 9)
+        assert "\n10." in stage.params.stop
+        assert render(mine, "instruction", {"demonstrations": EIGHT[:4]}).endswith("\n5.")
+
+    def test_a_stored_pack_tells_its_options(self, pack: Pack) -> None:
+        mine = with_options(pack, PackOptions(mode="faithful", settings={"instruction.temperature": 0.3}))
+        assert parse_pack(mine.files) == mine
+        assert mine.hash != pack.hash
+        assert mine.sampling("instruction").temperature == 0.3
+        assert mine.sampling("instruction").stop == ("\n\n", "\n16", "16.", "16 .")
+
+    def test_what_a_person_sets_wins_over_faithful(self, pack: Pack) -> None:
+        mine = with_options(pack, PackOptions(mode="faithful", settings={"instruction.top_p": 0.8}))
+        assert mine.sampling("instruction").top_p == 0.8
+
+    def test_fewer_instances_end_earlier(self, pack: Pack) -> None:
+        mine = with_options(pack, PackOptions(max_instances=2)).stage("input_first")
+        assert mine.max_instances == 2
+        assert "\nExample 3" in mine.params.stop
+
+    def test_faithful_never_ends_a_loop_and_fixed_does(self, pack: Pack) -> None:
+        for stage in ("output_first", "input_first"):
+            assert pack.stage(stage).params.max_repeats > 1
+            assert pack.stage(stage).faithful_params.max_repeats == 0
+
+    def test_faithful_alpaca_numbers_its_requirements_as_published(self) -> None:
+        for mode, numbers in (("fixed", "123456789"), ("faithful", "123234567")):
+            pack = with_options(read_pack("alpaca"), PackOptions(mode=mode))
+            requirements = render(pack, "instruction", {"demonstrations": THREE}).partition("\n\nThe 20 tasks:")[0]
+            assert "".join(re.findall(r"^(\d)\. ", requirements, re.MULTILINE)) == numbers
+
+    @pytest.mark.parametrize("name", ["alpaca", "self-instruct"])
+    def test_classification_only_asks_for_it(self, name: str) -> None:
+        pack = with_options(read_pack(name), PackOptions(classification_only=True))
+        shown: list[object] = list(THREE if name == "alpaca" else EIGHT)
+        assert "classification" in render(pack, "instruction", {"demonstrations": shown})
+
+    @pytest.mark.parametrize(
+        ("options", "problem"),
+        [
+            ({"settings": {"instruction.warmth": 1}}, "instruction.warmth: extra inputs"),
+            ({"settings": {"instructions.top_p": 1}}, "there is no setting 'instructions.top_p'.*its tables are"),
+            ({"settings": {"top_p": 1}}, "there is no setting 'top_p'"),
+            ({"settings": {"instruction.top_p": 7}}, r"instruction.top_p: .*\(it is 7\)"),
+            ({"human": 0, "machine": 0}, "demonstrations.count"),
+            ({"per_request": 90, "human": 60}, "instruction.last_number"),
+        ],
+    )
+    def test_senseless_ones_are_refused_in_one_sentence(
+        self, pack: Pack, options: dict[str, object], problem: str
+    ) -> None:
+        with pytest.raises(UsageError, match=problem):
+            with_options(pack, PackOptions.model_validate(options))
+
+    def test_the_output_prompt_shows_instruction_and_input(self, pack: Pack) -> None:
+        with_input = render(pack, "output", {"instruction": "Count the words.", "input": "a b\nc"})
+        assert with_input.endswith("Instruction: Count the words.\nInput: a b\nc\nReply:")
+        assert render(pack, "output", {"instruction": "Sing.", "input": ""}).endswith("Instruction: Sing.\nReply:")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from alpaca_tui.core.errors import UsageError
+from alpaca_tui.core.pack_options import PackOptions, lay_over
 from alpaca_tui.core.records import SamplingParams
 
 MANIFEST = "pack.toml"
@@ -21,6 +22,7 @@ _Temperature = Annotated[float, Field(ge=0, le=5)]
 _TopP = Annotated[float, Field(gt=0, le=1)]
 _Penalty = Annotated[float, Field(ge=-2, le=2)]
 _Tokens = Annotated[int, Field(ge=1, le=32768)]
+_Repeats = Annotated[int, Field(ge=0, le=64)]
 
 
 class _Strict(BaseModel):
@@ -50,36 +52,67 @@ class FaithfulTable(_Strict):
     presence_penalty: _Penalty | None = None
     max_new_tokens: _Tokens | None = None
     stop: _Stops | None = None
+    max_repeats: _Repeats | None = None
+    template: _Text | None = None
+    """Another prompt."""
 
 
-class _StageTable(_Strict):
+class StageTable(_Strict):
+    """What every stage has: a template, how to draw, and where the numbers come from.
+
+    ``max_repeats`` ends a completion that says one phrase so often in a row (0: never; in mode ``faithful`` only if
+    its table says so). In a stop, ``{last}`` and ``{after}`` are the numbers of the list's last item and of the one
+    after it, ``{beyond}`` that of the first instance too many.
+    """
+
     template: _Text
     temperature: _Temperature = 0.0
     top_p: _TopP = 1.0
     presence_penalty: _Penalty = 0.0
     max_new_tokens: _Tokens
     stop: _Stops = []
+    max_repeats: _Repeats = 0
     source: _Text
     faithful: FaithfulTable = FaithfulTable()
 
     def params(self) -> SamplingParams:
         """How this stage's completions are drawn."""
         return SamplingParams(
-            self.temperature, self.top_p, self.presence_penalty, self.max_new_tokens, tuple(self.stop)
+            self.temperature,
+            self.top_p,
+            self.presence_penalty,
+            self.max_new_tokens,
+            self.stops(),
+            self.max_repeats,
         )
+
+    def stops(self) -> tuple[str, ...]:
+        """The stop strings, their placeholders filled in."""
+        return tuple(self.stop)
 
     def faithful_params(self) -> SamplingParams:
         """The same with the ``faithful`` table laid over it."""
-        merged = self.model_copy(update=self.faithful.model_dump(exclude_none=True))
+        values = {"max_repeats": 0} | self.faithful.model_dump(exclude_none=True)
+        merged = self.model_copy(update=values)
         return merged.params()
 
 
-class InstructionTable(_StageTable):
+def _filled(stops: Sequence[str], numbers: Mapping[str, int]) -> tuple[str, ...]:
+    for name, number in numbers.items():
+        stops = [stop.replace(name, str(number)) for stop in stops]
+    return tuple(stops)
+
+
+class InstructionTable(StageTable):
     """Instruction generation: a numbered list that the model goes on with, or whole tasks in one completion."""
 
     style: Literal["list", "tasks"]
     first_number: int = Field(ge=1)
     last_number: int = Field(le=100)
+
+    def stops(self) -> tuple[str, ...]:
+        """The stop strings, with the list's numbers."""
+        return _filled(self.stop, {"{last}": self.last_number, "{after}": self.last_number + 1})
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -88,25 +121,40 @@ class InstructionTable(_StageTable):
         return self
 
 
-class ClassificationTable(_StageTable):
+class ClassificationTable(StageTable):
     """Is a task classification? A few-shot question with two answers, Yes first."""
 
     examples: _Text
     choices: list[_Text]
+    calibrate: bool = False
+    content_free: list[_Text] = []
+    low_margin: float = Field(0.0, ge=0)
 
     @model_validator(mode="after")
     def _yes_then_no(self) -> Self:
         if [choice.strip().casefold() for choice in self.choices] != ["yes", "no"]:
             raise ValueError(f"choices should be Yes and No in this order, not {self.choices}")
+        if self.calibrate and not self.content_free:
+            raise ValueError("calibrate needs content_free: one or more subjects that say nothing, such as N/A")
         return self
 
 
-class InstanceTable(_StageTable):
+class InstanceTable(StageTable):
     """Instance generation, output-first or input-first."""
 
     examples: _Text
     max_instances: int = Field(ge=1, le=50)
     cue: str = ""
+
+    def stops(self) -> tuple[str, ...]:
+        """The stop strings, with the number of the first instance too many."""
+        return _filled(self.stop, {"{beyond}": self.max_instances + 1})
+
+
+class OutputTable(StageTable):
+    """Another model's output to an instruction and input that are there already; with or without few-shot examples."""
+
+    examples: _Text | None = None
 
 
 class TrainingTable(_Strict):
@@ -126,6 +174,7 @@ class Manifest(_Strict):
     classification: ClassificationTable | None = None
     output_first: InstanceTable | None = None
     input_first: InstanceTable | None = None
+    output: OutputTable | None = None
     training: TrainingTable
 
     @model_validator(mode="after")
@@ -164,14 +213,18 @@ class InstanceExample(_Strict):
     instances: list[InstanceRecord] = Field(min_length=1)
 
 
-def read_manifest(files: Mapping[str, str]) -> Manifest:
-    """The pack's manifest; raises UsageError where it is missing or does not hold what it should."""
+def read_manifest(files: Mapping[str, str], options: PackOptions | None = None) -> Manifest:
+    """The pack's manifest with the ``options`` laid over it.
+
+    Raises UsageError where it is missing or does not hold what it should.
+    """
     if MANIFEST not in files:
         raise UsageError(f"a prompt pack needs the file {MANIFEST}; it has {', '.join(sorted(files)) or 'none'}")
     try:
         raw = tomllib.loads(files[MANIFEST])
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"prompt pack, {MANIFEST}: not valid TOML: {error}") from error
+    lay_over(raw, options or PackOptions())
     try:
         return Manifest.model_validate(raw)
     except ValidationError as error:

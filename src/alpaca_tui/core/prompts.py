@@ -10,34 +10,26 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
 from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, meta
 from jinja2.sandbox import SandboxedEnvironment
 
+from alpaca_tui.core import pack_stages
 from alpaca_tui.core.errors import UsageError
-from alpaca_tui.core.pack_manifest import (
-    ClassificationTable,
-    InstanceExample,
-    InstanceTable,
-    LabelledExample,
-    Manifest,
-    file_text,
-    read_manifest,
-    read_rows,
-)
+from alpaca_tui.core.pack_manifest import file_text, read_manifest
+from alpaca_tui.core.pack_options import OPTIONS_FILE, PackOptions, read_options
+from alpaca_tui.core.pack_stages import StagePrompt
 from alpaca_tui.core.parsing import Mode
-from alpaca_tui.core.records import Instance, SamplingParams
+from alpaca_tui.core.records import SamplingParams
 from alpaca_tui.core.text import clean_text, one_line
-
-Style = Literal["list", "tasks"]
 
 # Which variables each template may name.
 _VARIABLES: dict[str, frozenset[str]] = {
-    "instruction": frozenset({"demonstrations", "first_number", "last_number"}),
+    "instruction": frozenset({"demonstrations", "first_number", "last_number", "classification_only"}),
     "classification": frozenset({"instruction", "examples"}),
     "output_first": frozenset({"instruction", "examples", "max_instances"}),
     "input_first": frozenset({"instruction", "examples", "max_instances"}),
+    "output": frozenset({"instruction", "input", "examples"}),
     "training": frozenset({"instruction", "input"}),
 }
 
@@ -55,44 +47,8 @@ class Demonstrations:
 
 
 @dataclass(frozen=True, slots=True)
-class FewShotExample:
-    """One worked example of a prompt; ``label`` ("Yes" or "No") for classification, ``instances`` elsewhere."""
-
-    instruction: str
-    label: str = ""
-    instances: tuple[Instance, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class StagePrompt:
-    """One stage's template and all that goes with it.
-
-    ``cue`` is the end of the prompt that belongs to the answer: parse ``cue + completion``. ``source`` tells where
-    the numbers come from. ``first_number``, ``last_number`` and ``style`` are for the instruction stage alone,
-    ``max_instances`` for the instance stages, ``choices`` for classification; elsewhere they are empty or 0.
-    """
-
-    name: str
-    template: str
-    params: SamplingParams
-    faithful_params: SamplingParams
-    source: str
-    examples: tuple[FewShotExample, ...] = ()
-    choices: tuple[str, ...] = ()
-    cue: str = ""
-    max_instances: int = 0
-    style: Style = "list"
-    first_number: int = 0
-    last_number: int = 0
-
-    def sampling(self, mode: Mode = "fixed") -> SamplingParams:
-        """How this stage's completions are drawn in the given mode."""
-        return self.faithful_params if mode == "faithful" else self.params
-
-
-@dataclass(frozen=True, slots=True)
 class Pack:
-    """A validated prompt pack. ``hash`` is the SHA-256 (hex) of ``files``, which are the pack's own texts."""
+    """A validated prompt pack. ``hash`` is the SHA-256 (hex) of ``files``: the pack's own texts, and the options."""
 
     name: str
     description: str
@@ -101,6 +57,16 @@ class Pack:
     training: str
     hash: str
     files: dict[str, str]
+    options: PackOptions
+
+    @property
+    def mode(self) -> Mode:
+        """How completions are drawn and read."""
+        return self.options.mode
+
+    def sampling(self, stage: str) -> SamplingParams:
+        """How the stage's completions are drawn, in the pack's mode."""
+        return self.stage(stage).sampling(self.mode)
 
     def stage(self, name: str) -> StagePrompt:
         """The stage of that name; raises UsageError where the pack has none."""
@@ -115,23 +81,26 @@ def parse_pack(files: Mapping[str, str]) -> Pack:
     Raises UsageError, naming pack, file and field, for a missing file, a manifest or few-shot file that does not
     hold what it should, a template with unknown variables or without its subject, and a template that fails.
     """
-    manifest = read_manifest(files)
-    stages = {"instruction": _instruction_stage(manifest, files)}
-    if manifest.classification:
-        stages["classification"] = _classification_stage(manifest.classification, manifest, files)
-    if manifest.output_first:
-        stages["output_first"] = _instance_stage("output_first", manifest.output_first, manifest, files)
-    if manifest.input_first:
-        stages["input_first"] = _instance_stage("input_first", manifest.input_first, manifest, files)
+    options = read_options(files)
+    manifest = read_manifest(files, options)
+    stages = pack_stages.stages(manifest, files, options.mode)
     demonstrations = Demonstrations(
         manifest.demonstrations.count, manifest.demonstrations.human, manifest.demonstrations.machine
     )
     training = file_text(manifest.name, files, manifest.training.template, "training.template")
-    pack = Pack(manifest.name, manifest.description, demonstrations, stages, training, pack_hash(files), dict(files))
+    about = (manifest.name, manifest.description)
+    pack = Pack(*about, demonstrations, stages, training, pack_hash(files), dict(files), options)
     for name, stage in stages.items():
-        _try_stage(pack, stage, getattr(manifest, name).template)
+        _try_stage(pack, stage, pack_stages.template_file(getattr(manifest, name), options.mode))
     _try_training(pack, manifest.training.template)
     return pack
+
+
+def with_options(pack: Pack, options: PackOptions) -> Pack:
+    """The pack as a run with these options uses it. Raises UsageError for options that it can't take."""
+    files = {name: text for name, text in pack.files.items() if name != OPTIONS_FILE}
+    text = options.as_file()
+    return parse_pack(files if text is None else files | {OPTIONS_FILE: text})
 
 
 def pack_hash(files: Mapping[str, str]) -> str:
@@ -148,15 +117,17 @@ def render(pack: Pack, stage: str, variables: Mapping[str, object]) -> str:
     """The exact prompt of one call; it never ends in white space, which would spoil the first token that follows.
 
     ``variables`` hold the subject: ``demonstrations`` for the instruction stage (as many as the pack shows: strings
-    for style "list", mappings with instruction, input and output for style "tasks") and ``instruction`` for the
-    others. They are cleaned of control characters, instructions are brought to one line, and nothing in them is
-    read as template code. Raises UsageError for other variables, an empty subject, or a template that fails.
+    for style "list", mappings with instruction, input and output for style "tasks"), ``instruction`` and ``input`` for
+    the output stage, ``instruction`` for the others. They are cleaned of control characters, instructions are brought
+    to one line, and nothing in them is read as template code. Raises UsageError for other variables, an empty subject,
+    or a template that fails.
     """
     prompt = pack.stage(stage)
     subject = "demonstrations" if stage == "instruction" else "instruction"
-    if set(variables) != {subject}:
+    expected = ["input", "instruction"] if stage == "output" else [subject]
+    if sorted(variables) != expected:
         raise UsageError(
-            f"prompt pack {pack.name!r}: stage {stage!r} takes the variable {subject!r}, "
+            f"prompt pack {pack.name!r}: stage {stage!r} takes the variable {' and '.join(map(repr, expected))}, "
             f"not {', '.join(map(repr, sorted(variables))) or 'none'}"
         )
     values: dict[str, object]
@@ -166,6 +137,13 @@ def render(pack: Pack, stage: str, variables: Mapping[str, object]) -> str:
             "demonstrations": shown,
             "first_number": prompt.first_number,
             "last_number": prompt.last_number,
+            "classification_only": pack.options.classification_only,
+        }
+    elif stage == "output":
+        values = {
+            "instruction": _subject(pack, stage, variables[subject]),
+            "input": clean_text(str(variables["input"])).strip(),
+            "examples": prompt.examples,
         }
     else:
         values = {
@@ -243,60 +221,6 @@ def _fill(pack: str, where: str, template: str, values: Mapping[str, object]) ->
         raise UsageError(f"prompt pack {pack!r}, {where}: the template fails: {one_line(str(error))}") from error
 
 
-def _instruction_stage(manifest: Manifest, files: Mapping[str, str]) -> StagePrompt:
-    table = manifest.instruction
-    return StagePrompt(
-        name="instruction",
-        template=file_text(manifest.name, files, table.template, "instruction.template"),
-        params=table.params(),
-        faithful_params=table.faithful_params(),
-        source=table.source,
-        style=table.style,
-        first_number=table.first_number,
-        last_number=table.last_number,
-    )
-
-
-def _classification_stage(table: ClassificationTable, manifest: Manifest, files: Mapping[str, str]) -> StagePrompt:
-    rows = read_rows(manifest.name, files, table.examples, "classification.examples", LabelledExample)
-    examples = tuple(FewShotExample(one_line(row.instruction), row.label.capitalize()) for row in rows)
-    for label in ("Yes", "No"):
-        if all(example.label != label for example in examples):
-            raise UsageError(f"prompt pack {manifest.name!r}, {table.examples}: no example has the label {label!r}")
-    return StagePrompt(
-        name="classification",
-        template=file_text(manifest.name, files, table.template, "classification.template"),
-        params=table.params(),
-        faithful_params=table.faithful_params(),
-        source=table.source,
-        examples=examples,
-        choices=tuple(table.choices),
-    )
-
-
-def _instance_stage(name: str, table: InstanceTable, manifest: Manifest, files: Mapping[str, str]) -> StagePrompt:
-    rows = read_rows(manifest.name, files, table.examples, f"{name}.examples", InstanceExample)
-    examples = tuple(
-        FewShotExample(
-            one_line(row.instruction),
-            instances=tuple(
-                Instance(clean_text(pair.input).strip(), clean_text(pair.output).strip()) for pair in row.instances
-            ),
-        )
-        for row in rows
-    )
-    return StagePrompt(
-        name=name,
-        template=file_text(manifest.name, files, table.template, f"{name}.template"),
-        params=table.params(),
-        faithful_params=table.faithful_params(),
-        source=table.source,
-        examples=examples,
-        cue=table.cue,
-        max_instances=table.max_instances,
-    )
-
-
 def _check_variables(pack: str, file: str, stage: str, template: str) -> None:
     allowed = _VARIABLES[stage]
     try:
@@ -322,9 +246,13 @@ def _try_stage(pack: Pack, stage: StagePrompt, file: str) -> None:
         task = {"instruction": _PROBE, "input": "", "output": _PROBE}
         shown = _PROBE if stage.style == "list" else task
         subject = {"demonstrations": [shown] * pack.demonstrations.count}
+    if stage.name == "output":
+        subject["input"] = _PROBE[::-1]
     prompt = render(pack, stage.name, subject)
     if _PROBE not in prompt:
         raise UsageError(f"prompt pack {pack.name!r}, {file}: the template leaves out {next(iter(subject))!r}")
+    if stage.name == "output" and _PROBE[::-1] not in prompt:
+        raise UsageError(f"prompt pack {pack.name!r}, {file}: the template leaves out 'input'")
     if not prompt.endswith(stage.cue):
         raise UsageError(
             f"prompt pack {pack.name!r}, {file}: the prompt should end with the cue {stage.cue!r} "
