@@ -33,7 +33,7 @@ from rapidfuzz.process import cdist
 from rouge_score.rouge_scorer import RougeScorer
 
 from alpaca_tui.core.novelty import NoveltyIndex
-from alpaca_tui.core.overlap_index import f_measures
+from alpaca_tui.core.overlap_bounds import f_measures
 from alpaca_tui.core.rouge import tokenize
 
 THRESHOLD = 0.7

@@ -13,9 +13,8 @@ import pytest
 
 from alpaca_tui.cli.filter_file import filter_file
 from alpaca_tui.cli.filtering import chart
-from alpaca_tui.core.records import Neighbour
-from alpaca_tui.core.replay import rejudge
-from alpaca_tui.core.rules import first_failure, instruction_rules
+from alpaca_tui.core.rule_context import Context
+from alpaca_tui.core.rules import first_failure, instruction_rules, judge_instruction
 from alpaca_tui.store import database, decisions, jobs, replays, samples
 from store.filling import Filler
 from store.filtering import TEXTS, Worker
@@ -170,21 +169,24 @@ def test_files_that_cannot_be(tmp_path: Path) -> None:
     assert "go with a FILE" in refusal(2, "filter", "--output", tmp_path / "x")
 
 
-def test_a_long_file_is_shared_between_processes_and_decided_the_same(tmp_path: Path) -> None:
+def test_a_long_file_is_decided_as_the_rules_decide_text_by_text(tmp_path: Path) -> None:
     rng = random.Random(5)
     words = [f"word{i}" for i in range(60)]
     texts = [" ".join(rng.choices(words, k=rng.randint(3, 9))) for _ in range(2500)]
     texts += [f"{rng.choice(texts)} {rng.choice(words)}" for _ in range(1500)]
     file, thrown = lines_file(tmp_path / "in.jsonl", texts), tmp_path / "rejects.jsonl"
-    rules = instruction_rules(0.7)
-    value = filter_file(file, rules, "rouge", "instruction", None, thrown)
-    judged = rejudge([], [Neighbour("candidate", i, text) for i, text in enumerate(texts, start=1)], rules)
-    expected = {i: failed for i, verdicts in enumerate(judged, start=1) if (failed := first_failure(verdicts))}
-    found = {r["line"]: r for r in map(json.loads, thrown.read_text("utf-8").splitlines())}
+    value = filter_file(file, instruction_rules(0.7), "rouge", "instruction", None, thrown)
+    context, expected = Context(), {}
+    for line, text in enumerate(texts, start=1):
+        failed = first_failure(judge_instruction(text, instruction_rules(0.7), context))
+        if failed is None:
+            context.know_instruction("candidate", line, text)
+        else:
+            near = {"line": failed.neighbour.id, "text": failed.neighbour.text} if failed.neighbour else None
+            expected[line] = (failed.rule, failed.score, near)
+    found = {r["line"]: (r["rule"], r["score"], r["neighbour"]) for r in map(json.loads, thrown.open())}
     assert value["total"] - value["kept"] == len(expected) > 500
-    assert {i: (r["rule"], r["score"]) for i, r in found.items()} == {i: (v.rule, v.score) for i, v in expected.items()}
-    near = {i: v.neighbour.id for i, v in expected.items() if v.neighbour}
-    assert {i: r["neighbour"]["line"] for i, r in found.items() if r["neighbour"]} == near
+    assert found == expected
 
 
 # The project -----------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from alpaca_tui.core import novelty
 from alpaca_tui.core.errors import UsageError
 from alpaca_tui.core.novelty import Match, NoveltyIndex
-from alpaca_tui.core.overlap_index import demand, least_common
+from alpaca_tui.core.overlap_bounds import demand, least_common
 from alpaca_tui.core.rouge import f_measure, rouge_l_text
 from alpaca_tui.core.token_store import TokenStore
 
@@ -124,7 +124,7 @@ def test_least_common_inverts_the_f_measure(a: int, b: int, floor: float, strict
     assert reached(least)
     assert least == 1 or not reached(least - 1)
     wanted = demand(a, 60, floor, strictly)
-    assert (wanted.shortest <= b <= wanted.longest) == (least <= min(a, b))
+    assert (wanted.shortest <= b < wanted.reach[a]) == (least <= min(a, b))
 
 
 def test_among_equals_the_first_added_is_named_and_duplicates_all_count() -> None:
@@ -179,5 +179,5 @@ def test_a_query_of_many_distinct_words_passes_over_the_surrogates() -> None:
     store = TokenStore()
     store.append([tokens[55_000:56_000], tokens[::-1][:3], ["t0"]])
     store.append([tokens])
-    found = store.common(store.query(tokens), np.arange(4))
+    found = store.common(store.queries([tokens]), np.zeros(4, np.int64), np.arange(4))
     assert found.tolist() == [1_000, 1, 1, 60_000]

@@ -67,6 +67,13 @@ def test_unicode_words(text: str, tokens: list[str]) -> None:
     assert tokenize(text, "unicode") == tokens
 
 
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.sampled_from([*"aZ09 .,:'-_\n", "it's", "3.14", "1,000"])).map("".join))
+def test_ascii_is_cut_by_the_same_rules(text: str) -> None:
+    """Pure ASCII takes a faster way: a text in which one more word is foreign must be cut alike."""
+    assert tokenize(f"{text} é", "unicode") == [*tokenize(text, "unicode"), "é"]
+
+
 def test_a_chinese_duplicate_is_a_duplicate_only_with_unicode_tokens() -> None:
     a, b = "请把下面的句子翻译成英文。", "请把下面的句子翻译成法文。"
     assert rouge_l_text(a, b) == 0.0

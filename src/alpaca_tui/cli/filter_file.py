@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import sys
 import textwrap
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -19,20 +17,17 @@ from alpaca_tui.cli.progress import progress
 from alpaca_tui.core.errors import AlpacaError, UsageError
 from alpaca_tui.core.instruction_rules import InstructionRule
 from alpaca_tui.core.jsonrecords import Problem, read_records
+from alpaca_tui.core.records import Neighbour
 from alpaca_tui.core.rouge import TokenizerName
-from alpaca_tui.core.sieve import Look, LookAll, Sieve
+from alpaca_tui.core.rules import first_failure
+from alpaca_tui.core.sieve import Sieve
 
 if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
-
     from alpaca_tui.core.records import Verdict
 
-_BLOCK = 65_536
-"""Records judged and written at a time: many, for within a block each is looked up only once."""
+_BLOCK = 8192
+"""Records read, judged and written at a time."""
 _BLOCK_BYTES = 64 << 20
-_FEW = 1024
-"""Fewer texts than this are not worth a second process."""
-_TELL = 256
 _NAMED = 10
 
 
@@ -55,8 +50,6 @@ class Source:
     """Bytes; 0 where it can't be known (a pipe)."""
     done: int = 0
     """Bytes read."""
-    block: int = 0
-    """Bytes of these that the latest block takes."""
     problems: list[Problem] = field(default_factory=list)
 
     def blocks(self) -> Iterator[list[Entry]]:
@@ -77,8 +70,7 @@ class Source:
                 if first.startswith((b"[", b"\xff\xfe", b"\xfe\xff")):
                     yield from self._list(b"".join(lines) + stream.read())
                     return
-            self.block = sum(map(len, lines))
-            self.done += self.block
+            self.done += sum(map(len, lines))
             yield self._lines(lines, base)
             base += len(lines)
 
@@ -87,8 +79,7 @@ class Source:
         records, self.problems = read_records(data)
         entries = [Entry(r.item or 0, r.fields) for r in records if r.fields is not None]
         for start in range(0, len(entries), _BLOCK):
-            self.block = len(data) * min(_BLOCK, len(entries) - start) // len(entries)
-            self.done += self.block
+            self.done = len(data) * start // len(entries)
             yield entries[start : start + _BLOCK]
 
     def _lines(self, lines: list[bytes], base: int) -> list[Entry]:
@@ -194,20 +185,20 @@ def filter_file(
     source = Source(file)
     targets: list[Target] = []
     counts: Counter[str | None] = Counter()
-    sieve = Sieve(rules, tokenizer)
-    processes = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
+    sieve = Sieve(rules, tokenizer, brief=True)
     try:
         for path in (output, rejects):
             if path is not None:
                 targets.append(Target(path))
         kept, thrown = targets[0] if output else None, targets[-1] if rejects else None
         with progress() as show:
-            look_all = _in_processes(processes, lambda share: show(_said(source, counts, share)))
             for entries in source.blocks():
-                texts = source.texts(entries, name)
+                show(_said(source, counts))
+                texts = [Neighbour("candidate", *pair) for pair in source.texts(entries, name)]
                 if source.problems:
                     continue  # read on, to name every faulty line
-                for entry, verdict in zip(entries, sieve.judge(texts, look_all), strict=True):
+                for entry, verdicts in zip(entries, sieve.judge(texts), strict=True):
+                    verdict = first_failure(verdicts)
                     counts[verdict.rule if verdict else None] += 1
                     if verdict is None and kept:
                         kept.write(_kept(entry, first=counts[None] == 1))
@@ -233,11 +224,10 @@ def filter_file(
     return {"total": total, "kept": passed, "rejected": rejected, "seconds": round(time.monotonic() - began, 2)}
 
 
-def _said(source: Source, counts: Counter[str | None], share: float) -> str:
-    """Progress: what is judged, and how far the block in work is looked up."""
-    compared = source.done - source.block * (1 - share)
-    far = f"{min(1, compared / source.size):.0%} of the file compared" if source.size else "comparing"
-    return far + (f", {counts.total():,} records judged, {counts[None]:,} kept" if counts else "")
+def _said(source: Source, counts: Counter[str | None]) -> str:
+    """Progress; how far the file is read can't be known of a pipe."""
+    far = f"{min(1, source.done / source.size):.0%} of the file" if source.size else "reading"
+    return f"{far}, {counts.total():,} records judged, {counts[None]:,} kept"
 
 
 def _kept(entry: Entry, *, first: bool) -> bytes:
@@ -271,54 +261,3 @@ def _dump(entry: Entry, value: dict[str, Any], indent: int | None = None) -> str
     except ValueError as error:
         raise AlpacaError(f"record {entry.number} holds a number too large for JSON; nothing was written") from error
     return text
-
-
-def _in_processes(processes: int, tell: Callable[[float], None]) -> LookAll:
-    """Share the looking-up with forked processes, which see the index as it is without it being copied.
-
-    ``tell`` is called now and then with the share that is done, from 0 to 1.
-    """
-
-    def told(part: range) -> Iterator[int]:
-        for done, number in enumerate(part):
-            if done % _TELL == 0:
-                tell(done / len(part))
-            yield number
-
-    def look_all(look: Callable[[Iterable[int]], list[Look]], count: int) -> list[Look]:
-        if processes == 1 or count < _FEW:
-            return look(told(range(count)))
-        import multiprocessing
-
-        fork = multiprocessing.get_context("fork")
-        parts = [range(start, count, processes) for start in range(processes)]
-        pipes = []
-        for part in parts[1:]:
-            receiver, sender = fork.Pipe(duplex=False)
-            fork.Process(target=_send, args=(look, part, sender), daemon=True).start()
-            sender.close()
-            pipes.append(receiver)
-        found = [look(told(parts[0]))]
-        found += [_receive(pipe) or look(part) for pipe, part in zip(pipes, parts[1:], strict=True)]
-        looks = [Look()] * count
-        for part, some in zip(parts, found, strict=True):
-            looks[part.start :: processes] = some
-        return looks
-
-    return look_all
-
-
-def _send(look: Callable[[Iterable[int]], list[Look]], part: range, sender: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    sender.send(look(part))
-    sender.close()
-
-
-def _receive(pipe: Connection) -> list[Look] | None:
-    """None where the process died (killed for memory, say): then its part is done here."""
-    try:
-        return pipe.recv()
-    except (EOFError, OSError):
-        return None
-    finally:
-        pipe.close()

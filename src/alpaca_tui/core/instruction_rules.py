@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from alpaca_tui.core.errors import UsageError
-from alpaca_tui.core.novelty import DEFAULT_THRESHOLD
+from alpaca_tui.core.novelty import DEFAULT_THRESHOLD, Match
 from alpaca_tui.core.records import Neighbour, Verdict
 from alpaca_tui.core.rouge import TokenizerName, tokenize
 from alpaca_tui.core.rule_context import Context
@@ -142,7 +142,9 @@ class Repetition:
     def judge(self, text: str, context: object) -> Verdict:
         """``score`` is the share of repeated 3-grams, or what was over its bound, with that bound as ``threshold``."""
         tokens = tokenize(text, "unicode")
-        times, phrase = longest_loop(tokens, self.longest_phrase)
+        # A phrase said n times in a row repeats each of its tokens n - 1 times: most texts need no closer look.
+        repeated = len(tokens) - len(set(tokens))
+        times, phrase = longest_loop(tokens, self.longest_phrase) if repeated >= self.max_loop else (1, ())
         if times > self.max_loop:
             detail = f"{' '.join(phrase)!r} {times} times in a row"
             return Verdict(self.name, False, float(times), float(self.max_loop), detail=detail)
@@ -181,8 +183,15 @@ class Novelty:
 
     def judge(self, text: str, context: Context) -> Verdict:
         """``score`` is the highest ROUGE-L, or None where nothing scores above the index's floor."""
-        floor = min(context.instructions.floor, self.threshold)
-        match = context.instructions.nearest(text, floor)
+        floor = self.floor(context)
+        return self.judged(context.instructions.nearest(text, floor), floor)
+
+    def floor(self, context: Context) -> float:
+        """From where on the nearest neighbour is looked for, so that a text that passes is explained too."""
+        return min(context.instructions.floor, self.threshold)
+
+    def judged(self, match: Match | None, floor: float) -> Verdict:
+        """The verdict on a text whose nearest known neighbour above ``floor`` is this one."""
         if match is None:
             return Verdict(self.name, True, None, self.threshold, detail=f"nothing above {floor:g}")
         neighbour = match.key if isinstance(match.key, Neighbour) else None

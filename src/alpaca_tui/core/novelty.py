@@ -6,22 +6,26 @@ pool stays at or under a threshold.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from alpaca_tui.core.overlap_index import OverlapIndex, demand, f_measures
+from alpaca_tui.core.overlap_bounds import Demands, Ints, f_measures
+from alpaca_tui.core.overlap_index import Candidates, OverlapIndex
 from alpaca_tui.core.rouge import TokenizerName, tokenize
-from alpaca_tui.core.token_store import Ints, TokenStore
+from alpaca_tui.core.token_store import Queries, TokenStore
 
 DEFAULT_THRESHOLD = 0.7
 DEFAULT_FLOOR = 0.5
 _CHUNK = 65_536
 _TAIL = 128
 """So many of the latest texts are compared one by one before they are indexed."""
-_RATIO = 16
+_RATIO = 8
+_BATCH = 1024
+"""So many texts are asked about together."""
+_NO_ROWS = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,18 @@ class Match:
 
     key: Hashable
     score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """Pairs of texts asked about (by their number) and known texts (by row: how many were added before), scored.
+
+    Sorted by text, then by row.
+    """
+
+    texts: Ints
+    rows: Ints
+    scores: npt.NDArray[np.float64]
 
 
 class NoveltyIndex:
@@ -85,25 +101,53 @@ class NoveltyIndex:
         None means that no known text scores above ``floor``. So for any X ≥ ``floor`` the decision
         "some known text scores strictly above X" is ``match is not None and match.score > X``.
         """
-        rows, scores = self._above(text, self.floor if floor is None else floor, strictly=True)
-        if not len(rows):
-            return None
-        best = scores.max()
-        return Match(self._keys[int(rows[scores == best].min())], float(best))
+        return self.nearest_each([text], floor)[0]
+
+    def nearest_each(self, texts: Sequence[str], floor: float | None = None) -> list[Match | None]:
+        """``nearest`` for many texts at once, which costs far less than as many calls."""
+        found = self.alike(texts, floor, strictly=True)
+        matches: list[Match | None] = [None] * len(texts)
+        best_last = np.lexsort((-found.rows, found.scores, found.texts))
+        ends = np.flatnonzero(np.diff(found.texts[best_last], append=-1))
+        for i in best_last[ends].tolist():
+            matches[found.texts[i]] = Match(self._keys[found.rows[i]], float(found.scores[i]))
+        return matches
 
     def neighbours(self, text: str, floor: float | None = None) -> list[Match]:
         """Every known text whose score is at or above ``floor``, in the order in which they were added."""
-        rows, scores = self._above(text, self.floor if floor is None else floor, strictly=False)
-        return [Match(self._keys[rows[i]], float(scores[i])) for i in np.argsort(rows, kind="stable")]
+        found = self.alike([text], floor)
+        return [
+            Match(self._keys[row], score) for row, score in zip(found.rows.tolist(), found.scores.tolist(), strict=True)
+        ]
+
+    def alike(self, texts: Sequence[str], floor: float | None = None, *, strictly: bool = False) -> Alike:
+        """All pairs of the texts and known texts that score at or above ``floor`` (above it, if ``strictly``)."""
+        floor = self.floor if floor is None else floor
+        if not len(self) or floor > 1:
+            return Alike(_NO_ROWS, _NO_ROWS, np.zeros(0))
+        if floor < 0 or (floor == 0 and not strictly):
+            scores = [self.scores(text) for text in texts]
+            numbers = np.repeat(np.arange(len(texts)), len(self))
+            return Alike(numbers, np.tile(np.arange(len(self)), len(texts)), np.concatenate([np.zeros(0), *scores]))
+        parts = []
+        for start in range(0, len(texts), _BATCH):
+            part = self._alike(texts[start : start + _BATCH], floor, strictly)
+            parts.append(Alike(part.texts + start, part.rows, part.scores))
+        return Alike(
+            np.concatenate([_NO_ROWS, *(part.texts for part in parts)]),
+            np.concatenate([_NO_ROWS, *(part.rows for part in parts)]),
+            np.concatenate([np.zeros(0), *(part.scores for part in parts)]),
+        )
 
     def scores(self, text: str) -> npt.NDArray[np.float64]:
         """The score of ``text`` with every known text, in the order in which they were added: a full scan."""
-        query = self._store.query(tokenize(text, self.tokenizer))
+        queries = self._store.queries([tokenize(text, self.tokenizer)])
+        length = int(queries.lengths[0])
         out = np.zeros(len(self))
         for start in range(0, len(self), _CHUNK):
             rows = np.arange(start, min(start + _CHUNK, len(self)))
-            common = self._store.common(query, rows)
-            out[rows] = f_measures(common, query.length, self._store.lengths(rows))
+            common = self._store.common(queries, np.zeros(len(rows), np.int64), rows)
+            out[rows] = f_measures(common, length, self._store.lengths(rows))
         return out
 
     def top(self, text: str, k: int = 10) -> list[Match]:
@@ -116,28 +160,32 @@ class NoveltyIndex:
         """The mean score of ``text`` with every known text (0 if there is none), which the paper's code reports."""
         return float(self.scores(text).mean()) if len(self) else 0.0
 
-    def _above(self, text: str, floor: float, strictly: bool) -> tuple[Ints, npt.NDArray[np.float64]]:
-        """The rows that score above ``floor`` (or at it, unless ``strictly``), in no order, and their scores."""
-        query = self._store.query(tokenize(text, self.tokenizer))
-        if floor < 0 or (floor == 0 and not strictly):
-            scores = self.scores(text)
-            return np.arange(len(scores)), scores
-        if not query.length or floor > 1:
-            return np.zeros(0, np.int64), np.zeros(0)
-        wanted = demand(query.length, self._longest, floor, strictly)
-        tail = np.arange(self._indexed, len(self))
-        lengths = self._store.lengths(tail)
-        tail = tail[(lengths >= wanted.shortest) & (lengths <= wanted.longest)]
-        found = [(tail, wanted.needed[self._store.lengths(tail)])]
-        found.extend(segment.candidates(query, wanted) for segment in self._segments)
-        rows = np.concatenate([rows for rows, _ in found])
-        needed = np.concatenate([needed for _, needed in found])
-        if not len(rows):
-            return rows, np.zeros(0)
-        common = self._store.common(query, rows, int(needed.min()))
-        enough = common >= needed
-        rows, common = rows[enough], common[enough]
-        return rows, f_measures(common, query.length, self._store.lengths(rows))
+    def _alike(self, texts: Sequence[str], floor: float, strictly: bool) -> Alike:
+        queries = self._store.queries([tokenize(text, self.tokenizer) for text in texts])
+        wanted = Demands(queries.lengths, self._longest, floor, strictly)
+        if len(texts) > 1 and self._indexed < len(self):
+            self._index_tail()
+        candidates = Candidates.joined(
+            [segment.candidates(queries, wanted) for segment in self._segments] + self._tail(queries, wanted)
+        )
+        numbers, rows, needed = candidates.queries, candidates.rows, candidates.needed
+        common = self._store.common(queries, numbers, rows, int(needed.min(initial=0)))
+        enough = np.flatnonzero(common >= needed)
+        enough = enough[np.lexsort((rows[enough], numbers[enough]))]
+        numbers, rows, common = numbers[enough], rows[enough], common[enough]
+        return Alike(numbers, rows, f_measures(common, queries.lengths[numbers], self._store.lengths(rows)))
+
+    def _tail(self, queries: Queries, wanted: Demands) -> list[Candidates]:
+        """The rows not indexed yet, for a single query: all of them whose length will do."""
+        rows = np.arange(self._indexed, len(self))
+        if not len(rows) or not queries.lengths[0]:
+            return []
+        zeros = np.zeros(len(rows), np.int64)
+        lengths = self._store.lengths(rows)
+        reach = wanted.reach(zeros, zeros + queries.lengths[0])
+        rows = rows[(lengths >= wanted.shortest[0]) & (lengths < reach)]
+        zeros = zeros[: len(rows)]
+        return [Candidates(zeros, rows, wanted.needed(zeros, self._store.lengths(rows)))]
 
     @property
     def _indexed(self) -> int:

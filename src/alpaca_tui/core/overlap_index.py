@@ -4,73 +4,67 @@ A common subsequence of l tokens needs l tokens in common, counted as multisets.
 elements (token, k-th occurrence) and three classical filters of set-similarity joins apply (Chaudhuri, Ganti and
 Kaushik 2006; Bayardo, Ma and Srikant 2007): lengths must be close, one of the query's rarest elements must be shared
 (prefix filter), and enough elements must be shared in all. What is left is for the exact check.
+
+Queries are asked about in batches: every step runs over the arrays of all of them.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
 
-from alpaca_tui.core.token_store import Ints, Query, TokenStore
-
-Int32s = npt.NDArray[np.int32]
+from alpaca_tui.core.overlap_bounds import Demands, Ints
+from alpaca_tui.core.token_store import Queries, TokenStore, repeats
 
 _WORDS = 4
+_AT_ONCE = 250_000
+"""So many posting entries are looked at together, to bound memory."""
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
-    """How many common tokens a query of ``length`` tokens needs with sequences of each length to pass the floor.
+class Candidates:
+    """Pairs that the exact check must decide: a query's number, a row, the common tokens that the pair needs."""
 
-    ``needed[n]`` holds for n from ``shortest`` to ``longest``; sequences of other lengths can't pass.
-    """
-
-    length: int
+    queries: Ints
+    rows: Ints
     needed: Ints
-    shortest: int
-    longest: int
+
+    @staticmethod
+    def joined(parts: list[Candidates]) -> Candidates:
+        """All parts as one."""
+        return Candidates(
+            np.concatenate([_NONE, *(part.queries for part in parts)]),
+            np.concatenate([_NONE, *(part.rows for part in parts)]),
+            np.concatenate([_NONE, *(part.needed for part in parts)]),
+        )
 
 
-def f_measures(common: Ints, length: int, lengths: Ints) -> npt.NDArray[np.float64]:
-    """``rouge.f_measure`` over arrays, with the same operations in the same order: equal to the last bit."""
-    scores = np.zeros(len(common))
-    some = common > 0
-    precision = common[some] / lengths[some]
-    recall = common[some] / length
-    scores[some] = 2 * precision * recall / (precision + recall)
-    return scores
+@dataclass(frozen=True, slots=True)
+class _Elements:
+    """The elements of all queries that occur in an index; each query's from its rarest to its most frequent."""
 
+    owners: Ints
+    places: Ints
+    """In the index's ``_ids``."""
+    starts: Ints
+    """Where each query's elements start, and the end of the last."""
+    absent: Ints
+    """How many tokens of each query do not occur."""
+    masks: list[npt.NDArray[np.uint64]]
+    """For each word of the bit sets, the sums of the elements' bits up to each element."""
 
-def least_common(length: int, lengths: Ints, floor: float, strictly: bool) -> Ints:
-    """The fewest common tokens with which the F-measure reaches ``floor`` (or passes it, if ``strictly``).
+    def bits_from(self, word: int, queries: Ints, ranks: Ints) -> npt.NDArray[np.uint64]:
+        """The bits of the query's elements from the rank beside it on.
 
-    May exceed the lengths, then none does. Decided by the very F-measure, for its inverse rounds differently.
-    """
-    common = np.maximum(1, (floor * (length + lengths) / 2).astype(np.int64) - 1)
-    while True:
-        scores = f_measures(common, length, lengths)
-        short = scores <= floor if strictly else scores < floor
-        if not short.any():
-            return common
-        common += short
-
-
-@lru_cache(maxsize=1024)
-def demand(length: int, longest: int, floor: float, strictly: bool) -> Demand:
-    """The demand of a query of ``length`` ≥ 1 tokens on sequences of up to ``longest`` tokens; 0 ≤ ``floor`` ≤ 1."""
-    if floor > 0:
-        longest = int(min(longest, length * (2 - floor) / floor + 1))
-    lengths = np.arange(1, longest + 1)
-    needed = np.zeros(longest + 2, np.int64)
-    needed[1:-1] = least_common(length, lengths, floor, strictly)
-    possible = lengths[needed[1:-1] <= np.minimum(length, lengths)]
-    if not len(possible):
-        return Demand(length, needed, 1, 0)
-    return Demand(length, needed, int(possible[0]), int(possible[-1]))
+        A query's bits are distinct, so their union is their sum, and a difference of running sums, even wrapped.
+        """
+        sums = self.masks[word]
+        return sums[self.starts[queries + 1]] - sums[self.starts[queries] + ranks]
 
 
 class OverlapIndex:
@@ -92,34 +86,28 @@ class OverlapIndex:
         self._length_starts = np.searchsorted(self._lengths, np.arange(longest + 2))
         rank = np.empty(len(rows), np.int64)
         rank[order] = np.arange(len(rows))
-        keys = np.repeat(rank.astype(np.uint64) << np.uint64(32), lengths)
+        keys = np.repeat(rank << 32, lengths)
         keys |= store.flat[store.starts[first] : store.starts[last]]
         keys.sort()
         self._vocabulary = store.vocabulary_size
-        elements = self._elements(keys)
-        keys >>= np.uint64(32)
-        keys |= elements.astype(np.uint64) << np.uint64(32)
+        elements = self._number(keys)
+        keys >>= 32
+        keys |= elements << 32
         del elements
         keys.sort()
-        self._postings = keys.astype(np.uint32).view(np.int32)
-        keys >>= np.uint64(32)
+        self._postings = keys.astype(np.int32)
+        keys >>= 32
         starts = np.flatnonzero(np.concatenate((np.ones(min(1, len(keys)), bool), keys[1:] != keys[:-1])))
-        self._ids = keys[starts].astype(np.int64)
+        self._ids = keys[starts]
         self._starts = np.append(starts, len(keys))
         self._index_frequent()
 
-    def _elements(self, keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint32]:
-        """The element of each (row, token) key; keys are sorted, so the occurrences of a token lie side by side."""
-        elements = keys.astype(np.uint32)
-        repeated = np.flatnonzero(keys[1:] == keys[:-1]) + 1
-        # The k-th occurrence lies k - 1 places behind the first; within a run of repeats, places are consecutive.
-        starts_run = np.ones(len(repeated), bool)
-        starts_run[1:] = keys[repeated[1:]] != keys[repeated[:-1]]
-        run_start = np.maximum.accumulate(np.where(starts_run, np.arange(len(repeated)), 0))
-        occurrence = np.arange(len(repeated)) - run_start + 1
-        pairs = occurrence.astype(np.int64) << 32 | elements[repeated].astype(np.int64)
-        self._repeats, which = np.unique(pairs, return_inverse=True)
-        elements[repeated] = (self._vocabulary + which).astype(np.uint32)
+    def _number(self, keys: Ints) -> Ints:
+        """The element of each sorted (row, token) key."""
+        places, occurrences = repeats(keys)
+        elements = keys & 0xFFFFFFFF
+        self._repeats, which = np.unique(occurrences << 32 | elements[places], return_inverse=True)
+        elements[places] = self._vocabulary + which
         return elements
 
     def _index_frequent(self) -> None:
@@ -143,89 +131,106 @@ class OverlapIndex:
         arrays = (self._rows, self._lengths, self._length_starts, self._repeats, self._ids, self._starts)
         return sum(a.nbytes for a in (*arrays, self._postings, self._bit, self._bits))
 
-    def candidates(self, query: Query, wanted: Demand) -> tuple[Ints, Ints]:
-        """Rows that can meet the demand, and the common tokens each needs. None that meets it is missing."""
-        longest = min(wanted.longest, len(self._length_starts) - 2)
-        if longest < wanted.shortest:
-            return _NONE, _NONE
-        elements = self._query_elements(query)
-        starts, ends = self._starts[elements], self._starts[elements + 1]
-        by_rarity = np.argsort(ends - starts, kind="stable")
+    def candidates(self, queries: Queries, wanted: Demands) -> Candidates:
+        """The pairs that can meet the demands, sorted by query. None that meets them is missing."""
+        elements = self._known(queries)
         # A row of n tokens needs t of the query's m: it shares one of the m - t + 1 rarest. The more tokens a row
         # has the more it needs, so the element of rank i is looked up for rows of up to some length only.
-        absent = query.length - len(elements)
-        ranks = np.arange(absent, query.length)
-        reach = wanted.needed[wanted.shortest : longest + 1].searchsorted(query.length - ranks, side="right")
-        stops = self._length_starts[wanted.shortest + reach]
-        postings = self._slices(
-            starts[by_rarity].tolist(),
-            ends[by_rarity].tolist(),
-            int(self._length_starts[wanted.shortest]),
-            stops.tolist(),
-        )
-        if not postings:
-            return _NONE, _NONE
-        found, shared = _counted(np.concatenate(postings))
-        needed = wanted.needed[self._lengths[found]]
-        looked_up = np.maximum(query.length - needed + 1 - absent, 0)
-        spare = shared + len(elements) - looked_up - needed
-        possible = self._possible(elements[by_rarity], found, looked_up, spare)
-        return self._rows[found[possible]].astype(np.int64), needed[possible]
+        owners = elements.owners
+        ranks = np.arange(len(owners)) + (elements.absent - elements.starts[:-1])[owners]
+        begins = self._of_length(wanted.shortest)[owners]
+        ends = self._of_length(wanted.reach(owners, queries.lengths[owners] - ranks))
+        useful = np.flatnonzero(ends > begins)
+        lows, highs = self._slices(elements.places[useful], begins[useful], ends[useful])
+        parts = []
+        for numbers, places, shared in self._shared(owners[useful], lows, highs):
+            needed = wanted.needed(numbers, self._lengths[places])
+            looked_up = np.maximum(queries.lengths[numbers] - needed + 1 - elements.absent[numbers], 0)
+            present = (elements.starts[1:] - elements.starts[:-1])[numbers]
+            spare = shared + present - looked_up - needed
+            kept = self._possible(elements, numbers, places, looked_up, spare)
+            parts.append(Candidates(numbers[kept], self._rows[places[kept]].astype(np.int64), needed[kept]))
+        return Candidates.joined(parts)
 
-    def _slices(self, starts: list[int], ends: list[int], begin: int, stops: list[int]) -> list[Int32s]:
-        """Of each posting list the rows from ``begin`` up to its stop; the stops never rise."""
+    def _of_length(self, lengths: Ints) -> Ints:
+        """The place of the first row of at least each length."""
+        return self._length_starts[np.minimum(lengths, len(self._length_starts) - 1)]
+
+    def _known(self, queries: Queries) -> _Elements:
+        wanted = queries.elements.copy()
+        later = np.flatnonzero(wanted >> 32)
+        if len(later):
+            wanted[later] = _find(self._repeats, wanted[later], self._vocabulary)
+        wanted[(queries.elements < 1 << 32) & (wanted >= self._vocabulary)] = -1
+        places = _find(self._ids, wanted, 0)
+        known = np.flatnonzero(places >= 0)
+        owners, places = queries.owners[known], places[known]
+        by_rarity = np.argsort(owners << 32 | (self._starts[places + 1] - self._starts[places]), kind="stable")
+        places = places[by_rarity]
+        starts = owners.searchsorted(np.arange(len(queries) + 1))
+        bits = self._bit[places].astype(np.int64)
+        single = np.where(bits < 0, 0, 1).astype(np.uint64) << (bits & 63).astype(np.uint64)
+        masks = []
+        for word in range(_WORDS):
+            sums = np.zeros(len(places) + 1, np.uint64)
+            np.cumsum(np.where(bits >> 6 == word, single, np.uint64(0)), out=sums[1:])
+            masks.append(sums)
+        return _Elements(owners, places, starts, queries.lengths - np.diff(starts), masks)
+
+    def _slices(self, places: Ints, begins: Ints, ends: Ints) -> tuple[Ints, Ints]:
+        """Of each posting list where the rows from ``begins`` to ``ends`` lie."""
         view = memoryview(self._postings.data)
-        slices = []
-        for start, end, stop in zip(starts, ends, stops, strict=True):
-            if stop <= begin:
-                break
-            low = bisect_left(view, begin, start, end)
-            high = bisect_left(view, stop, low, end)
-            if low < high:
-                slices.append(self._postings[low:high])
-        return slices
+        starts, stops = self._starts[places].tolist(), self._starts[places + 1].tolist()
+        lows = list(map(bisect_left, repeat(view), begins.tolist(), starts, stops))
+        highs = list(map(bisect_left, repeat(view), ends.tolist(), lows, stops))
+        return np.array(lows, np.int64), np.array(highs, np.int64)
 
-    def _query_elements(self, query: Query) -> Ints:
-        """The places in ``_ids`` of the query's elements that occur in this index."""
-        wanted = query.distinct
-        if len(query.repeats) and len(self._repeats):
-            places = np.minimum(self._repeats.searchsorted(query.repeats), len(self._repeats) - 1)
-            places = places[self._repeats[places] == query.repeats]
-            wanted = np.concatenate((wanted[wanted < self._vocabulary], places + self._vocabulary))
-        elif self._vocabulary <= wanted.max(initial=0):
-            wanted = wanted[wanted < self._vocabulary]
-        if not len(self._ids):
-            return _NONE
-        places = np.minimum(self._ids.searchsorted(wanted), len(self._ids) - 1)
-        return places[self._ids[places] == wanted]
+    def _shared(self, owners: Ints, lows: Ints, highs: Ints) -> Iterator[tuple[Ints, Ints, Ints]]:
+        """(queries, places of rows, looked-up elements they share), in parts; each query's pairs are in one part."""
+        counts = highs - lows
+        before = np.concatenate(([0], np.cumsum(counts)))
+        start = 0
+        while start < len(owners):
+            end = int(before.searchsorted(before[start] + _AT_ONCE, side="right")) - 1
+            if end < len(owners):
+                whole = owners.searchsorted((owners[end], owners[start] + 1))
+                end = int(whole.max())
+            some = slice(start, end)
+            if total := int(before[end] - before[start]):
+                at = np.arange(total) + np.repeat(lows[some] - before[some] + before[start], counts[some])
+                yield _counted(np.repeat(owners[some] << 32, counts[some]) | self._postings[at])
+            start = end
 
-    def _possible(self, elements: Ints, found: Int32s, looked_up: Ints, spare: Ints) -> Ints:
-        """Places in ``found`` whose rows lack at most ``spare`` of the query's elements from rank ``looked_up`` on.
+    def _possible(self, elements: _Elements, queries: Ints, rows: Ints, looked_up: Ints, spare: Ints) -> Ints:
+        """Places of the pairs whose row lacks at most ``spare`` of the query's elements from rank ``looked_up`` on.
 
         Elements without a bit count as present.
         """
-        count = len(elements)
-        masks = [[0] * (count + 1) for _ in range(_WORDS)]
-        for i, bit in zip(range(count - 1, -1, -1), self._bit[elements][::-1].tolist(), strict=True):
-            for mask in masks:
-                mask[i] = mask[i + 1]
-            if bit >= 0:
-                masks[bit // 64][i] |= 1 << (bit % 64)
-        places = np.arange(len(found))
-        for word, mask in zip(self._bits, masks, strict=True):
-            if mask[0]:
-                must = np.array(mask, np.uint64)[looked_up[places]]
-                spare = spare - np.bitwise_count(must & ~word[found[places]])
-                enough = np.flatnonzero(spare >= 0)
-                places, spare = places[enough], spare[enough]
-        return places[spare >= 0]
+        left = np.arange(len(rows))
+        for word in range(_WORDS):
+            must = elements.bits_from(word, queries[left], looked_up[left])
+            spare = spare - np.bitwise_count(must & ~self._bits[word, rows[left]])
+            enough = np.flatnonzero(spare >= 0)
+            left, spare = left[enough], spare[enough]
+        return left
 
 
 _NONE = np.zeros(0, np.int64)
 
 
-def _counted(ids: Int32s) -> tuple[Int32s, Ints]:
-    """The distinct ids in rising order, and how often each occurs. Sorts ``ids``, which is not empty, in place."""
-    ids.sort()
-    starts = np.concatenate(([0], np.flatnonzero(ids[1:] != ids[:-1]) + 1, [len(ids)]))
-    return ids[starts[:-1]], starts[1:] - starts[:-1]
+def _find(sorted_ids: Ints, wanted: Ints, base: int) -> Ints:
+    """``base`` plus the place of each wanted id, -1 where it is missing."""
+    if not len(sorted_ids):
+        return np.full(len(wanted), -1)
+    places = np.minimum(sorted_ids.searchsorted(wanted), len(sorted_ids) - 1)
+    return np.where(sorted_ids[places] == wanted, places + base, -1)
+
+
+def _counted(keys: Ints) -> tuple[Ints, Ints, Ints]:
+    """Distinct (query << 32 | row) keys in rising order, split, and how often each occurs. Sorts ``keys`` in place."""
+    # Posting lists are sorted already: merging those runs beats the default sort several times.
+    keys.sort(kind="stable")
+    starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
+    counts = np.diff(np.append(starts, len(keys)))
+    keys = keys[starts]
+    return keys >> 32, keys & 0xFFFFFFFF, counts

@@ -19,8 +19,7 @@ from alpaca_tui.core.neighbours import Key, Pairs
 from alpaca_tui.core.novelty import DEFAULT_FLOOR
 from alpaca_tui.core.records import Neighbour, Verdict
 from alpaca_tui.core.rouge import TokenizerName
-from alpaca_tui.core.rule_context import Context
-from alpaca_tui.core.rules import first_failure, judge_instruction
+from alpaca_tui.core.sieve import Sieve
 
 ORDER_DEPENDENT = ("duplicate", "novelty")
 """The rules whose verdicts depend on what was kept before."""
@@ -180,13 +179,4 @@ def rejudge(
 
     Works for any rules, tokenizer and threshold, from 0 on. ``progress`` is told how many candidates are judged.
     """
-    context = Context(tokenizer)
-    context.know_instructions(seeds)
-    judged = []
-    for done, candidate in enumerate(candidates, start=1):
-        verdicts = judge_instruction(candidate.text, rules, context)
-        if first_failure(verdicts) is None:
-            context.know_instruction("candidate", candidate.id, candidate.text)
-        judged.append(verdicts)
-        progress(done)
-    return judged
+    return list(Sieve(rules, tokenizer, seeds).judge(candidates, progress))

@@ -61,6 +61,10 @@ def _unicode_word() -> re.Pattern[str]:
     return re.compile(f"{single}|(?:{unit})+(?:(?:{inner})(?:{unit})+)*")
 
 
+# What ``_unicode_word`` comes to in ASCII, where folding is lower-casing; several times faster.
+_ASCII_UNICODE_WORD = re.compile(r"[a-z0-9]+(?:(?:['.:](?=[a-z])|[.,'](?<=\d.)(?=\d))[a-z0-9]+)*")
+
+
 def _fold(text: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
@@ -74,6 +78,8 @@ def tokenize(text: str, tokenizer: TokenizerName = "rouge") -> list[str]:
     """
     if tokenizer == "rouge":
         return _ASCII_WORD.findall(text.lower())
+    if tokenizer == "unicode" and text.isascii():
+        return _ASCII_UNICODE_WORD.findall(text.lower())
     if tokenizer == "unicode":
         return _unicode_word().findall(_fold(text))
     raise UsageError(f"unknown tokenizer {tokenizer!r}: choose rouge or unicode")

@@ -46,13 +46,17 @@ class Context:
         """From now on the instruction blocks others like it."""
         neighbour = Neighbour(kind, row_id, text)
         self.instructions.add(neighbour, text)
-        self._wordings.setdefault(normalise(text), neighbour)
+        self.know_wording(neighbour)
 
     def know_instructions(self, known: Sequence[Neighbour]) -> None:
         """``know_instruction`` for many at once, in order; much faster for a large pool."""
         self.instructions.extend((neighbour, neighbour.text) for neighbour in known)
         for neighbour in known:
-            self._wordings.setdefault(normalise(neighbour.text), neighbour)
+            self.know_wording(neighbour)
+
+    def know_wording(self, neighbour: Neighbour) -> None:
+        """From now on the instruction blocks those of its very wording, and no others."""
+        self._wordings.setdefault(normalise(neighbour.text), neighbour)
 
     def know_instance(self, sample_id: int, instruction: str, input: str, output: str) -> None:
         """From now on the sample blocks others like it."""

@@ -58,7 +58,7 @@ def starts_with_any(text: str, stems: Iterable[str]) -> str | None:
 
 def repeated_share(tokens: Sequence[str], n: int) -> float:
     """The share, from 0 to 1, of n-grams that stood earlier in the text already."""
-    grams = [tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)]
+    grams = list(zip(*(tokens[i:] for i in range(n)), strict=False))
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
 
 

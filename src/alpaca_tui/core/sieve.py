@@ -1,135 +1,140 @@
-"""Filtering a stream of texts in order, as the rules would one by one, with the costly looking-up done in parallel.
+"""Filtering a stream of texts in order, exactly as the rules would one by one, but a block of texts at a time.
 
-The texts come in blocks. What each is like among the texts kept before its block, and among those of its block, does
-not depend on the block's decisions, so it can be found out for all of them at once, in any number of processes; then
-the block is decided in order.
+What a text is like among those kept before its block does not depend on the block's own decisions, so it is looked up
+for all of them at once, and so is what the texts of the block that may still be kept are like among each other. Then
+the block is decided in order, without any further search.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 
 from alpaca_tui.core.instruction_rules import Duplicate, InstructionRule, Novelty
 from alpaca_tui.core.novelty import Match, NoveltyIndex
 from alpaca_tui.core.records import Neighbour, Verdict
 from alpaca_tui.core.rouge import TokenizerName
 from alpaca_tui.core.rule_context import Context
-from alpaca_tui.core.rule_text import normalise
 
-_PAIRS_PER_TEXT = 20
-_BLOCK_SLACK = 50
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What can be said of a text before its block is decided.
-
-    ``failed`` is the first rule that refuses it whatever was kept; then nothing else was looked up. ``inside`` are
-    (place in the block, score) of alike texts before it, None where there are too many to list.
-    """
-
-    failed: Verdict | None = None
-    nearest: Match | None = None
-    inside: tuple[tuple[int, float], ...] | None = ()
-
-
-LookAll = Callable[[Callable[[Iterable[int]], list[Look]], int], list[Look]]
-"""Calls the function it is given with the numbers from 0 to a count, in parts of its choosing; returns all in order."""
-
-
-def look_here(look: Callable[[Iterable[int]], list[Look]], count: int) -> list[Look]:
-    """``LookAll`` in this process, in one go."""
-    return look(range(count))
+_BLOCK = 2048
+"""Texts decided at a time. Within a block, every text is compared with every one that may be kept."""
 
 
 class Sieve:
-    """Judges texts in order; only texts that pass block later ones. Names the first rule that fails, and no other."""
+    """Judges texts in order; only texts that pass block later ones.
 
-    def __init__(self, rules: Sequence[InstructionRule], tokenizer: TokenizerName = "rouge") -> None:
+    With ``brief``, the verdicts on a text are none where it passes and else the first failure alone, which is several
+    times faster: the nearest neighbour is then looked for above the threshold only.
+    """
+
+    def __init__(
+        self,
+        rules: Sequence[InstructionRule],
+        tokenizer: TokenizerName = "rouge",
+        known: Sequence[Neighbour] = (),
+        *,
+        brief: bool = False,
+    ) -> None:
+        self._rules = rules
+        self._brief = brief
         self._context = Context(tokenizer)
-        self._kept: list[Neighbour] = []
-        """Of the latest block; known to the context once there is a next block, for indexing the last is in vain."""
-        self._fixed = [rule for rule in rules if not isinstance(rule, (Duplicate, Novelty))]
-        self._duplicate = next((rule for rule in rules if isinstance(rule, Duplicate)), None)
-        self._novelty = next((rule for rule in rules if isinstance(rule, Novelty)), None)
+        self._context.know_instructions(known)
+        self._place, self._novelty = next(
+            ((place, rule) for place, rule in enumerate(rules) if isinstance(rule, Novelty)), (len(rules), None)
+        )
 
-    def judge(self, records: Sequence[tuple[int, str]], look_all: LookAll = look_here) -> list[Verdict | None]:
-        """The verdict that rejects each of the next (number, text) pairs, or None. Neighbours bear these numbers."""
-        self._context.know_instructions(self._kept)
-        texts = [text for _, text in records]
-        block = NoveltyIndex(self._context.tokenizer)
-        if self._novelty is not None:
-            block.extend(enumerate(texts))
-        looks = look_all(lambda numbers: self._look(texts, block, numbers), len(texts))
-        decided = _Block(self._context.tokenizer)
-        verdicts = []
-        for place, ((number, text), look) in enumerate(zip(records, looks, strict=True)):
-            verdict = look.failed or self._same(text, decided) or self._alike(text, look, decided)
-            if verdict is None:
-                decided.keep(place, Neighbour("candidate", number, text))
+    def judge(
+        self, texts: Sequence[Neighbour], progress: Callable[[int], None] = lambda done: None
+    ) -> Iterator[tuple[Verdict, ...]]:
+        """The verdicts on each of the next texts. ``progress`` is told how many are judged."""
+        for start in range(0, len(texts), _BLOCK):
+            block = texts[start : start + _BLOCK]
+            yield from self._decided(block)
+            progress(start + len(block))
+
+    def _decided(self, block: Sequence[Neighbour]) -> list[tuple[Verdict, ...]]:
+        fixed = [self._judged_alone(one.text) for one in block]
+        similar = _Similar(self._context, self._novelty, self._brief)
+        refused = [any(v is not None and not v.passed for v in verdicts) for verdicts in fixed]
+        # A brief answer needs no neighbour where an earlier rule has failed: there the verdicts end before novelty.
+        asked = [place for place, verdicts in enumerate(fixed) if len(verdicts) > self._place]
+        similar.look_up(block, asked, refused)
+        decided = []
+        for place, (one, verdicts) in enumerate(zip(block, fixed, strict=True)):
+            found: list[Verdict] = []
+            for rule, verdict in zip(self._rules, verdicts, strict=False):
+                if verdict is None and isinstance(rule, Novelty):
+                    verdict = rule.judged(similar.nearest(place), similar.floor)
+                verdict = verdict or rule.judge(one.text, self._context)
+                if not self._brief or not verdict.passed:
+                    found.append(verdict)
+                if self._brief and not verdict.passed:
+                    break
+            if all(verdict.passed for verdict in found):
+                similar.keep(place)
+                self._context.know_wording(one)
+            decided.append(tuple(found))
+        self._context.instructions.extend((one, one.text) for one in similar.kept())
+        return decided
+
+    def _judged_alone(self, text: str) -> list[Verdict | None]:
+        """The verdicts of the rules that look at nothing but the text; None for the others. Brief: to the first no."""
+        verdicts: list[Verdict | None] = []
+        for rule in self._rules:
+            verdict = None if isinstance(rule, (Duplicate, Novelty)) else rule.judge(text, self._context)
             verdicts.append(verdict)
-        self._kept = list(decided.kept.values())
+            if self._brief and verdict is not None and not verdict.passed:
+                break
         return verdicts
 
-    def _look(self, texts: Sequence[str], block: NoveltyIndex, numbers: Iterable[int]) -> list[Look]:
-        looks = []
-        pairs = 0
-        for done, i in enumerate(numbers):
-            failed = next((v for rule in self._fixed if not (v := rule.judge(texts[i], self._context)).passed), None)
-            if failed is not None or self._novelty is None:
-                looks.append(Look(failed))
-                continue
-            match = self._context.instructions.nearest(texts[i], self._novelty.threshold)
-            inside = None
-            # Where nearly all texts are alike it is cheaper to ask once more while the block is decided.
-            if pairs <= _PAIRS_PER_TEXT * (done + _BLOCK_SLACK):
-                found = block.neighbours(texts[i], self._novelty.threshold)
-                pairs += len(found)
-                inside = tuple((j, m.score) for m in found if isinstance(j := m.key, int) and j < i)
-            looks.append(Look(None, match, inside))
-        return looks
 
-    def _same(self, text: str, decided: _Block) -> Verdict | None:
-        if self._duplicate is None:
-            return None
-        known = self._context.same_instruction(text) or decided.wordings.get(normalise(text))
-        return None if known is None else Verdict(self._duplicate.name, False, neighbour=known)
+class _Similar:
+    """What the texts of a block are like: among all that was kept before it, and among each other."""
 
-    def _alike(self, text: str, look: Look, decided: _Block) -> Verdict | None:
-        if self._novelty is None:
-            return None
-        threshold = self._novelty.threshold
-        best = look.nearest
-        if look.inside is None:
-            match = decided.index().nearest(text, threshold)
-            if match is not None and (best is None or match.score > best.score):
-                best = match
-        for place, score in look.inside or ():
-            if place in decided.kept and score > (threshold if best is None else best.score):
-                best = Match(decided.kept[place], score)
-        if best is None or not isinstance(best.key, Neighbour):
-            return None
-        return Verdict(self._novelty.name, False, best.score, threshold, best.key)
+    def __init__(self, context: Context, rule: Novelty | None, brief: bool) -> None:
+        self._context = context
+        self._rule = rule
+        self.floor = 0.0 if rule is None else rule.floor(context)
+        if rule is not None and brief:
+            self.floor = rule.threshold
+        self._kept: dict[int, Neighbour] = {}
+        self._block: Sequence[Neighbour] = ()
+        self._before: dict[int, Match] = {}
+        self._inside: dict[int, list[tuple[int, float]]] = {}
 
+    def look_up(self, block: Sequence[Neighbour], asked: Sequence[int], refused: Sequence[bool]) -> None:
+        """Find out about the texts at the places ``asked``; those ``refused`` by other rules can't block any."""
+        self._block = block
+        if self._rule is None:
+            return
+        index = self._context.instructions
+        texts = [block[place].text for place in asked]
+        for place, match in zip(asked, index.nearest_each(texts, self.floor), strict=True):
+            if match is not None:
+                self._before[place] = match
+        possible = [
+            place
+            for place in asked
+            if not refused[place] and (place not in self._before or self._before[place].score <= self._rule.threshold)
+        ]
+        among = NoveltyIndex(index.tokenizer)
+        among.extend((place, block[place].text) for place in possible)
+        pairs = among.alike(texts, self.floor, strictly=True)
+        for number, row, score in zip(pairs.texts.tolist(), pairs.rows.tolist(), pairs.scores.tolist(), strict=True):
+            if possible[row] < asked[number]:
+                self._inside.setdefault(asked[number], []).append((possible[row], score))
 
-class _Block:
-    """What was kept of the block that is being decided, by place."""
+    def keep(self, place: int) -> None:
+        """From now on the text blocks later ones."""
+        self._kept[place] = self._block[place]
 
-    def __init__(self, tokenizer: TokenizerName) -> None:
-        self.kept: dict[int, Neighbour] = {}
-        self.wordings: dict[str, Neighbour] = {}
-        self._index = NoveltyIndex(tokenizer)
-        self._waiting: list[Neighbour] = []
+    def kept(self) -> list[Neighbour]:
+        """In order of arrival."""
+        return list(self._kept.values())
 
-    def keep(self, place: int, neighbour: Neighbour) -> None:
-        self.kept[place] = neighbour
-        self.wordings.setdefault(normalise(neighbour.text), neighbour)
-        self._waiting.append(neighbour)
-
-    def index(self) -> NoveltyIndex:
-        """All that was kept, indexed only once somebody asks."""
-        for neighbour in self._waiting:
-            self._index.add(neighbour, neighbour.text)
-        self._waiting.clear()
-        return self._index
+    def nearest(self, place: int) -> Match | None:
+        """The most similar text kept so far; of several, the first."""
+        best = self._before.get(place)
+        for other, score in self._inside.get(place, ()):
+            if other in self._kept and (best is None or score > best.score):
+                best = Match(self._kept[other], score)
+        return best

@@ -1,4 +1,4 @@
-"""Token sequences held as one flat array, and common-subsequence lengths of one query against many of them."""
+"""Token sequences held as one flat array, and common-subsequence lengths of queries with them."""
 
 from __future__ import annotations
 
@@ -8,26 +8,39 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from rapidfuzz.distance import LCSseq
-from rapidfuzz.process import cdist
+from rapidfuzz.process import cdist, cpdist
 
-Ints = npt.NDArray[np.int64]
+from alpaca_tui.core.overlap_bounds import Ints
 
 _SURROGATES = range(0xD800, 0xE000)
 _OTHER, _UNKNOWN = 0, 1
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
-    """A tokenized text as the store sees it."""
+class Queries:
+    """Tokenized texts as the store sees them, one behind the other."""
 
-    length: int
+    lengths: Ints
     """In tokens, unknown ones included."""
-    codes: npt.NDArray[np.uint32]
-    """The tokens, numbered from 2 by first appearance; 1 for every token that the store does not know."""
-    distinct: Ints
-    """The store's ids of the known tokens, in the order of their codes."""
-    repeats: Ints
-    """``occurrence << 32 | id`` for each second (occurrence 1) and later occurrence of a known token."""
+    ids: Ints
+    """The store's id of each token; -1 for one that it does not know."""
+    owners: Ints
+    """To which query each of ``elements`` belongs; rising."""
+    elements: Ints
+    """``occurrence << 32 | id`` of the known tokens, occurrences of a token within a query counted from 0."""
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+
+def repeats(keys: npt.NDArray) -> tuple[Ints, Ints]:
+    """The places in sorted ``keys`` that repeat the one before, and the how-manieth repeat each is, from 1."""
+    places = np.flatnonzero(keys[1:] == keys[:-1]) + 1
+    # Within a run of equal keys the places are consecutive.
+    starts_run = np.ones(len(places), bool)
+    starts_run[1:] = keys[places[1:]] != keys[places[:-1]]
+    numbers = np.arange(len(places))
+    return places, numbers - np.maximum.accumulate(np.where(starts_run, numbers, 0)) + 1
 
 
 def _as_text(codes: npt.NDArray[np.uint32], largest: int) -> str:
@@ -39,11 +52,16 @@ def _as_text(codes: npt.NDArray[np.uint32], largest: int) -> str:
     return codes.tobytes().decode("utf-32-le")
 
 
+def _cut(text: str, lengths: Ints) -> list[str]:
+    ends = np.cumsum(lengths)
+    return [text[begin:end] for begin, end in zip((ends - lengths).tolist(), ends.tolist(), strict=True)]
+
+
 class TokenStore:
     """Token sequences in order of arrival; sequence ``i`` is ``flat[starts[i]:starts[i + 1]]``.
 
-    Only a query's own tokens matter to a common subsequence. So each query numbers its distinct tokens from 2, every
-    other token becomes 0, and most comparisons run on one-byte strings whatever the size of the vocabulary.
+    Only the queries' own tokens matter to a common subsequence. So the distinct tokens of the queries at hand are
+    numbered from 2, every other token becomes 0, and strings stay narrow whatever the size of the vocabulary.
     """
 
     def __init__(self) -> None:
@@ -89,63 +107,56 @@ class TokenStore:
         self._starts[self._count + 1 : last + 1] = start + np.cumsum([len(tokens) for tokens in sequences])
         self._count = last
 
-    def query(self, tokens: Sequence[str]) -> Query:
-        """The query for a token list; changes nothing."""
-        numbers: dict[int, int] = {}
-        times: dict[int, int] = {}
-        codes = []
-        repeats = []
-        for token in tokens:
-            token_id = self._vocabulary.get(token)
-            if token_id is None:
-                codes.append(_UNKNOWN)
-                continue
-            codes.append(numbers.setdefault(token_id, len(numbers) + 2))
-            seen = times.get(token_id, 0)
-            times[token_id] = seen + 1
-            if seen:
-                repeats.append(seen << 32 | token_id)
-        return Query(
-            len(tokens),
-            np.array(codes, np.uint32),
-            np.fromiter(numbers, np.int64, len(numbers)),
-            np.array(repeats, np.int64),
-        )
+    def queries(self, sequences: Sequence[Sequence[str]]) -> Queries:
+        """The queries for these token lists; changes nothing."""
+        known = self._vocabulary.get
+        ids = np.array([known(token, -1) for tokens in sequences for token in tokens], np.int64)
+        lengths = np.array([len(tokens) for tokens in sequences], np.int64)
+        keys = np.repeat(np.arange(len(lengths)) << 32, lengths) | ids
+        keys = keys[ids >= 0]
+        keys.sort()
+        elements = keys & 0xFFFFFFFF
+        places, occurrences = repeats(keys)
+        elements[places] |= occurrences << 32
+        return Queries(lengths, ids, keys >> 32, elements)
 
     def lengths(self, rows: Ints) -> Ints:
         """The lengths in tokens of the given sequences."""
         starts = self._starts
         return starts[rows + 1] - starts[rows]
 
-    def common(self, query: Query, rows: Ints, cutoff: int = 0) -> Ints:
-        """The length in tokens of the longest common subsequence of ``query`` with each of ``rows``.
+    def common(self, queries: Queries, numbers: Ints, rows: Ints, cutoff: int = 0) -> Ints:
+        """The length in tokens of the longest common subsequence of each of ``rows`` with the query beside it.
 
-        A result under ``cutoff`` may be given as 0.
+        ``numbers`` say which query, and rise. A result under ``cutoff`` may be given as 0.
         """
-        if not len(rows) or not query.length:
-            return np.zeros(len(rows), np.int64)
+        if not len(rows):
+            return np.zeros(0, np.int64)
+        distinct = np.unique(queries.ids)
+        distinct = distinct[distinct >= 0]
+        largest = len(distinct) + 1
         self._codes = _grown(self._codes, len(self._vocabulary))
-        largest = len(query.distinct) + 1
-        self._codes[query.distinct] = np.arange(2, largest + 1, dtype=np.uint32)
-        texts = self._texts(rows, largest)
-        self._codes[query.distinct] = _OTHER
-        found = cdist(
-            [_as_text(query.codes, largest)],
-            texts,
-            scorer=LCSseq.similarity,
-            score_cutoff=cutoff or None,
-            dtype=np.int64,
-        )
-        return found[0]
+        self._codes[distinct] = np.arange(2, largest + 1, dtype=np.uint32)
+        asked = np.where(queries.ids < 0, np.uint32(_UNKNOWN), self._codes[queries.ids])
+        texts = _cut(_as_text(asked, largest), queries.lengths)
+        if len(queries) == 1:
+            found = cdist(texts, self._texts(rows, largest), score_cutoff=cutoff, **_KERNEL)[0]
+        else:
+            rows, which = np.unique(rows, return_inverse=True)
+            known = self._texts(rows, largest)
+            pairs = [texts[i] for i in numbers.tolist()], [known[i] for i in which.tolist()]
+            found = cpdist(*pairs, score_cutoff=cutoff, **_KERNEL)
+        self._codes[distinct] = _OTHER
+        return found
 
     def _texts(self, rows: Ints, largest: int) -> list[str]:
-        first = self._starts[rows]
-        lengths = self._starts[rows + 1] - first
+        lengths = self.lengths(rows)
         ends = np.cumsum(lengths)
-        begins = ends - lengths
-        places = np.arange(ends[-1]) + np.repeat(first - begins, lengths)
-        text = _as_text(self._codes[self._flat[places]], largest)
-        return [text[b:e] for b, e in zip(begins.tolist(), ends.tolist(), strict=True)]
+        places = np.arange(ends[-1]) + np.repeat(self._starts[rows] - ends + lengths, lengths)
+        return _cut(_as_text(self._codes[self._flat[places]], largest), lengths)
+
+
+_KERNEL = {"scorer": LCSseq.similarity, "dtype": np.int64}
 
 
 def _grown(array: npt.NDArray, needed: int) -> npt.NDArray:
