@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from alpaca_tui.core.errors import UsageError
+from alpaca_tui.core.presets import ALL_LINEAR, ATTENTION_PROJECTIONS, PRESETS, Method, Preset, preset_for
 
-Method = Literal["lora", "full"]
+__all__ = ["ALL_LINEAR", "ATTENTION_PROJECTIONS", "PRESETS", "Method", "Preset", "TrainConfig", "preset_for"]
+
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
-ATTENTION_PROJECTIONS = ("q_proj", "v_proj")
-ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
 class TrainConfig(BaseModel):
@@ -47,6 +46,14 @@ class TrainConfig(BaseModel):
     precision: Precision = "auto"
     device: Literal["auto", "cpu"] = "auto"
     """``auto`` takes the GPU where there is one."""
+    quantization: Literal["nf4", "nf4-dq"] = "nf4-dq"
+    """How QLoRA holds the frozen base: 4-bit NormalFloat, with ``-dq`` its scales quantised as well."""
+    optimizer: Literal["adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit"] = "adamw_torch_fused"
+    """All but the first come from bitsandbytes: 8-bit moments, or such as move to the host when memory is short."""
+    probe: bool = True
+    """Before the first step, run three passes over the longest micro-batch to see the real peak of memory."""
+    max_truncated: float = Field(default=0.5, ge=0, le=1)
+    """Refuse to train where more than this share of the examples is cut at ``max_length``."""
     flatten: bool = True
     """Concatenate the examples of a micro-batch instead of padding them."""
     gradient_checkpointing: bool = False
@@ -96,64 +103,3 @@ class TrainConfig(BaseModel):
                 f"set global_batch to at least {world_size}"
             )
         return math.ceil(self.global_batch / (self.micro_batch * world_size))
-
-
-@dataclass(frozen=True, slots=True)
-class Preset:
-    """Settings known to work for one method up to a size, and where they come from."""
-
-    method: Method
-    up_to_parameters: float
-    settings: dict[str, Any]
-    source: str
-
-
-# In order: the first preset of the method that is large enough applies.
-PRESETS: tuple[Preset, ...] = (
-    Preset(
-        "lora",
-        1e9,
-        {"learning_rate": 5e-4, "epochs": 3.0, "global_batch": 8, "micro_batch": 8, "lora_rank": 16,
-         "lora_alpha": 32, "lora_targets": ALL_LINEAR},
-        "ours: a small model on a few hundred examples needs many small steps and every projection",
-    ),
-    Preset(
-        "lora",
-        10e9,
-        {"learning_rate": 3e-4, "epochs": 3.0, "global_batch": 128, "micro_batch": 4,
-         "gradient_checkpointing": True},
-        "alpaca-lora's recipe for LLaMA-7B: rank 8 on q and v, 3e-4, three epochs, batch 128",
-    ),
-    Preset(
-        "lora",
-        math.inf,
-        {"learning_rate": 2e-4, "epochs": 3.0, "global_batch": 128, "micro_batch": 1,
-         "gradient_checkpointing": True},
-        "the 7B recipe with a smaller step; micro-batch 1 keeps 13B in fp16 within 32 GB",
-    ),
-    Preset(
-        "full",
-        1e9,
-        {"learning_rate": 5e-5, "epochs": 3.0, "global_batch": 8, "micro_batch": 8},
-        "ours: as for LoRA at this size, with a step fit for all weights",
-    ),
-    Preset(
-        "full",
-        10e9,
-        {"learning_rate": 2e-5, "epochs": 3.0, "global_batch": 128, "micro_batch": 4,
-         "gradient_checkpointing": True},
-        "Stanford Alpaca's README, LLaMA-7B",
-    ),
-    Preset(
-        "full",
-        math.inf,
-        {"learning_rate": 1e-5, "epochs": 5.0, "global_batch": 128, "micro_batch": 1,
-         "gradient_checkpointing": True},
-        "Stanford Alpaca's README, LLaMA-13B",
-    ),
-)  # fmt: skip
-
-
-def preset_for(parameters: int, method: Method) -> Preset:
-    """The first preset of ``method`` that covers a model of ``parameters`` weights."""
-    return next(item for item in PRESETS if item.method == method and parameters <= item.up_to_parameters)

@@ -16,12 +16,16 @@ from alpaca_tui.training.config import TrainConfig
 from alpaca_tui.training.data import Batch, MicroBatches, Plan, first_item
 from alpaca_tui.training.loss import summed_loss
 from alpaca_tui.training.model import ResolvedPrecision
+from alpaca_tui.training.probe import ProbeResult, run_probe
+from alpaca_tui.training.sharding import MEET_TIMEOUT_S, shards_by_fsdp
 
 
 def arguments(
     config: TrainConfig, plan: Plan, *, precision: ResolvedPrecision, cpu: bool, evaluate: bool
 ) -> TrainingArguments:
     """The Trainer's arguments. One item of its data set is one micro-batch of the plan, hence batch size 1."""
+    # Accumulated without it, FSDP keeps every gradient whole until the last micro-batch of a step: 2N bytes a GPU.
+    accelerator_config = {"gradient_accumulation_kwargs": {"sync_each_batch": shards_by_fsdp()}}
     args = TrainingArguments(
         output_dir=str(config.output_dir),
         max_steps=plan.steps,
@@ -31,13 +35,14 @@ def arguments(
         learning_rate=config.learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=config.warmup_ratio,
-        optim="adamw_torch_fused",
+        optim=config.optimizer,
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
         bf16=precision == "bf16",
         fp16=precision == "fp16",
         use_cpu=cpu,
-        activation_checkpointing=config.gradient_checkpointing,
+        # FSDP wraps the layers itself (sharding.prepare tells it so), and the Trainer refuses to do it twice.
+        activation_checkpointing=config.gradient_checkpointing and not shards_by_fsdp(),
         # The reentrant kind finds no gradient behind a frozen embedding, and LoRA would silently learn nothing.
         activation_checkpointing_kwargs={"use_reentrant": False},
         logging_strategy="steps",
@@ -54,6 +59,8 @@ def arguments(
         data_seed=config.seed,
         dataloader_pin_memory=not cpu,
         ddp_find_unused_parameters=False,
+        ddp_timeout=MEET_TIMEOUT_S,
+        accelerator_config=accelerator_config,
         remove_unused_columns=False,
     )
     if args.n_gpu > 1:
@@ -72,6 +79,8 @@ class RecipeTrainer(Trainer):
 
     loss_is_scaled_for_ga = True
     abandons_evaluation: Callable[[], bool] = staticmethod(lambda: False)
+    probes: bool = False
+    on_probed: Callable[[ProbeResult], None] = staticmethod(lambda found: None)
     control: TrainerControl
 
     def __init__(self, *, train_dataset: MicroBatches, eval_dataset: MicroBatches | None, **kwargs: Any) -> None:
@@ -88,6 +97,13 @@ class RecipeTrainer(Trainer):
         if self.args.world_size > 1:
             labels = self.accelerator.gather(labels).sum()
         return batches, labels
+
+    def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
+        """Model and optimizer are as training will have them from here on: the moment to probe."""
+        prepared = super()._prepare_for_training(*args, **kwargs)
+        if self.probes:
+            self.on_probed(run_probe(self))
+        return prepared
 
     def compute_loss(
         self,

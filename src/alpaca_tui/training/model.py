@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,11 +11,11 @@ from typing import Any, Literal
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
-from alpaca_tui.core.errors import AlpacaError
+from alpaca_tui.core.errors import AlpacaError, RefusedError
 from alpaca_tui.core.masking import Encoded, encode_example
 from alpaca_tui.core.records import TrainingExample
 from alpaca_tui.training.attention import FLATTENED
@@ -70,7 +71,7 @@ def load_tokenizer(model: Path) -> PreTrainedTokenizerBase:
             f"{model} has no tokenizer: copy tokenizer.json (or tokenizer.model) of the original model into it"
         )
     try:
-        return AutoTokenizer.from_pretrained(model, local_files_only=True)
+        return AutoTokenizer.from_pretrained(model, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, ImportError) as error:
         raise AlpacaError(f"the tokenizer in {model} cannot be loaded: {error}") from error
 
@@ -115,14 +116,35 @@ def encode(
     return [encode_example(ids, example, tokens.eos, max_length, tokens.bos) for example in examples]
 
 
+def check_launch(config: TrainConfig, *, cpu: bool) -> None:
+    """Raises RefusedError where the method or the optimizer needs what is not here."""
+    needs = config.method if config.method == "qlora" else config.optimizer
+    if config.method != "qlora" and config.optimizer == "adamw_torch_fused":
+        return
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise RefusedError(f"{needs} needs bitsandbytes, which is not installed: pip install 'alpaca-tui[qlora]'")
+    if cpu and config.device != "cpu":
+        raise RefusedError(
+            f"{needs} saves the memory of a GPU and there is none here: use --method lora "
+            "(or --set device=cpu to run it slowly all the same)"
+        )
+
+
 def load_base(
-    model: Path, *, method: Method, precision: ResolvedPrecision, cpu: bool, flatten: bool
+    model: Path,
+    *,
+    method: Method,
+    precision: ResolvedPrecision,
+    cpu: bool,
+    flatten: bool,
+    quantization: str | None = None,
 ) -> PreTrainedModel:
     """The base model on the CPU (the Trainer places it), in the precision its weights are to be held in.
 
     Full tuning holds fp32 master weights whatever the precision of the arithmetic: updates are smaller than half
     precision resolves, and the gradient scaler refuses fp16 gradients. Under LoRA the base is frozen and may be held
-    in half precision on a GPU; on a CPU it stays fp32 and autocast casts.
+    in half precision on a GPU; on a CPU it stays fp32 and autocast casts. With ``quantization`` (``nf4``, ``nf4-dq``)
+    the projections are packed to 4 bits as they are read (Dettmers et al. 2023), onto the device itself.
 
     Raises AlpacaError where the directory is not a model, or weights are missing from its files.
     """
@@ -131,6 +153,7 @@ def load_base(
     disable_progress_bar()
     halves = {"fp16": torch.float16, "bf16": torch.bfloat16}
     dtype = torch.float32 if method == "full" or cpu else halves.get(precision, torch.float32)
+    placing = _quantized(quantization, halves.get(precision, torch.float32), cpu=cpu) if quantization else {}
     try:
         base, info = AutoModelForCausalLM.from_pretrained(
             model,
@@ -138,7 +161,9 @@ def load_base(
             attn_implementation=FLATTENED if flatten else "sdpa",
             use_safetensors=True,
             local_files_only=True,
+            trust_remote_code=False,
             output_loading_info=True,
+            **placing,
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise AlpacaError(f"the model in {model} cannot be loaded: {error}") from error
@@ -148,6 +173,35 @@ def load_base(
             f"the files in {model} lack or misshape {len(faulty)} weights ({faulty[0]} first): the model is not whole"
         )
     return base
+
+
+def _quantized(quantization: str, compute: torch.dtype, *, cpu: bool) -> dict[str, Any]:
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=quantization == "nf4-dq",
+        bnb_4bit_compute_dtype=compute,
+    )
+    place = "cpu" if cpu else int(os.environ.get("LOCAL_RANK", "0"))
+    return {"quantization_config": config, "device_map": {"": place}}
+
+
+def load_result(
+    result: Path, base: Path | None, *, precision: ResolvedPrecision, cpu: bool
+) -> tuple[Any, SpecialTokens]:
+    """A saved result as it lies on disk, on the CPU: a whole model, or with ``base`` an adapter on it.
+
+    Returns the model and the ids to prompt it with. Raises AlpacaError where it does not load or does not fit.
+    """
+    whole = base or result
+    model: Any = load_base(whole, method="lora", precision=precision, cpu=False, flatten=False)
+    tokens = special_tokens(load_tokenizer(result), model.config)
+    if base is None:
+        return model, tokens
+    try:
+        return PeftModel.from_pretrained(model, result, torch_device="cpu"), tokens
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise AlpacaError(f"the adapter {result} cannot be put on {base}: {error}") from error
 
 
 def _require_folder(model: Path) -> None:
@@ -185,5 +239,5 @@ def parameter_count(model: Path) -> int:
     _require_model(model)
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(
-            AutoConfig.from_pretrained(model, local_files_only=True)
+            AutoConfig.from_pretrained(model, local_files_only=True, trust_remote_code=False)
         ).num_parameters()

@@ -6,9 +6,10 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -17,9 +18,10 @@ from transformers import PreTrainedModel, set_seed
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from alpaca_tui.core.errors import AlpacaError, RefusedError
+from alpaca_tui.core.fallback import next_down
 from alpaca_tui.core.masking import Encoded, EncodingReport, describe, keep_supervised
 from alpaca_tui.core.records import TrainingExample
-from alpaca_tui.training import guard
+from alpaca_tui.training import guard, sharding
 from alpaca_tui.training.callbacks import (
     GuardCallback,
     MetricsCallback,
@@ -28,6 +30,7 @@ from alpaca_tui.training.callbacks import (
     SealCallback,
     StopCallback,
 )
+from alpaca_tui.training.card import model_card
 from alpaca_tui.training.checkpoints import find_newest, set_aside, step_of
 from alpaca_tui.training.config import TrainConfig
 from alpaca_tui.training.data import (
@@ -43,6 +46,7 @@ from alpaca_tui.training.model import (
     ResolvedPrecision,
     SpecialTokens,
     add_lora,
+    check_launch,
     encode,
     load_base,
     load_tokenizer,
@@ -50,9 +54,10 @@ from alpaca_tui.training.model import (
     special_tokens,
     wants_cpu,
 )
+from alpaca_tui.training.probe import ProbeResult
 from alpaca_tui.training.save import save_result
 
-RESULT = {"lora": "adapter", "full": "model"}
+RESULT = {"lora": "adapter", "qlora": "adapter", "full": "model"}
 """The folder in ``output_dir`` that holds the result of each method."""
 
 
@@ -90,34 +95,46 @@ def run(
     on_metrics: OnMetrics = lambda step, metrics: None,
     on_event: OnEvent = lambda kind, message: None,
     should_stop: Callable[[], bool] = lambda: False,
+    about: Mapping[str, Any] | None = None,
 ) -> TrainResult:
     """Fine-tune ``config.model`` on ``train``; works in one process and in every process of ``accelerate launch``.
 
     Only process 0 reports and writes the result. The held-out loss is taken before the first step, every
     ``eval_every`` steps and at the end. A stop is obeyed after the step in flight or amid an evaluation, with a
-    checkpoint; a resumed run makes up for the evaluation.
+    checkpoint; a resumed run makes up for the evaluation. ``about`` (data set, hash, licences, plan) goes into the
+    model card.
 
     Raises AlpacaError (a model that cannot be loaded, a full disk), RefusedError (nothing to learn, a checkpoint of
     another run), TrainingHalted (a guard saw numbers that no sound run has) or Cancelled (stopped in the evaluation
     before its first step, with nothing to save).
     """
-    world_size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    world_size, rank = sharding.world()
     report = on_event if rank == 0 else _silent
     cpu = wants_cpu(config.device)
     precision = resolve_precision(config.precision, cpu=cpu)
     report("precision", f"computing in {precision} on the {'CPU' if cpu else 'GPU'} in {world_size} process(es)")
+    check_launch(config, cpu=cpu)
+    sharding.prepare(config, cpu=cpu)
     set_seed(config.seed)
 
     tokenizer = load_tokenizer(config.model)
-    base = load_base(config.model, method=config.method, precision=precision, cpu=cpu, flatten=config.flatten)
+    base = load_base(
+        config.model,
+        method=config.method,
+        precision=precision,
+        cpu=cpu,
+        flatten=config.flatten,
+        quantization=config.quantization if config.method == "qlora" else None,
+    )
     tokens = special_tokens(tokenizer, base.config)
     vocabulary = base.config.vocab_size
-    model = add_lora(base, config) if config.method == "lora" else base
+    model = base if config.method == "full" else add_lora(base, config)
 
     train_ids = encode(tokenizer, tokens, train, config.max_length)
     held_ids = encode(tokenizer, tokens, held_out, config.max_length)
     data = _prepare(config, train_ids, held_ids, world_size)
     report("encoded", data.report.summary)
+    report("eos", f"{data.report.eos_supervised / data.report.examples:.0%} of the examples teach the end token")
 
     trainer = _trainer(config, model, data, tokens, precision=precision, cpu=cpu)
     fingerprint = run_fingerprint(config, data.train, precision)
@@ -125,6 +142,8 @@ def run(
     trainer.args.eval_on_start = bool(data.held_out) and _owes_evaluation(checkpoint, config.eval_every)
     stop = StopCallback(should_stop, trainer.any_process)
     trainer.abandons_evaluation = lambda: stop.abandons_evaluation(trainer.control)
+    trainer.probes = config.probe
+    trainer.on_probed = lambda found: _probed(found, about or {}, on_metrics if rank == 0 else _unheard, report)
     _listen(trainer, data.plan, stop, fingerprint, config.keep_checkpoints, vocabulary, precision, on_metrics, report)
 
     try:
@@ -132,7 +151,7 @@ def run(
         if not stop.stopped:
             _evaluate_last(trainer)
         if not stop.stopped:
-            return _finish(config, trainer, data, tokenizer, report)
+            return _finish(config, trainer, data, tokenizer, report, about or {})
     except (OSError, RuntimeError, SafetensorError) as error:
         explained = _explain(error, config)
         if explained is None:
@@ -176,7 +195,7 @@ def run_fingerprint(config: TrainConfig, train: Sequence[Encoded], precision: Re
         mode="json",
         exclude={
             "model", "output_dir", "device", "precision", "micro_batch", "save_every", "keep_checkpoints",
-            "eval_every", "resume", "report_to", "gradient_checkpointing",
+            "eval_every", "resume", "report_to", "gradient_checkpointing", "probe", "max_truncated",
         },
     )  # fmt: skip
     digest = hashlib.sha256(json.dumps({**deciding, "precision": precision}, sort_keys=True).encode())
@@ -187,7 +206,7 @@ def run_fingerprint(config: TrainConfig, train: Sequence[Encoded], precision: Re
 
 def _prepare(config: TrainConfig, train: list[Encoded], held_out: list[Encoded], world_size: int) -> _Data:
     encoding = describe(train)
-    guard.check_encoding(encoding, config.max_length)
+    guard.check_encoding(encoding, config.max_length, config.max_truncated)
     kept = keep_supervised(train)
     plan = plan_run(
         [len(item.input_ids) for item in kept],
@@ -262,16 +281,19 @@ def _finish(
     data: _Data,
     tokenizer: PreTrainedTokenizerBase,
     on_event: OnEvent,
+    about: Mapping[str, Any],
 ) -> TrainResult:
     """Look at what was learnt, and write it."""
     step = trainer.state.global_step
     model = trainer.accelerator.unwrap_model(trainer.model_wrapped)
     guard.check_adapter_moved(model, step)
     target = config.output_dir / RESULT[config.method]
-    gathered = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.is_fsdp_enabled else None
+    gathered = sharding.whole_state(trainer)
     if trainer.is_world_process_zero():
-        facts = {"step": step, "settings": config.model_dump(mode="json"), "encoding": asdict(data.report)}
-        save_result(model, tokenizer, target, facts, gathered)
+        settings = config.model_dump(mode="json")
+        facts = {"step": step, "settings": settings, "encoding": asdict(data.report), "about": dict(about)}
+        card = model_card(config.method, settings, about, data.report, trainer.state.log_history)
+        save_result(model, tokenizer, target, facts, gathered, card)
         on_event("saved", f"the {target.name} is saved, read back and sound: {target}")
     trainer.accelerator.wait_for_everyone()
     return _result(trainer, data, target, stopped=False)
@@ -299,12 +321,40 @@ def _explain(error: Exception, config: TrainConfig) -> AlpacaError | None:
     # torch's writer and safetensors report a full disk in their own exceptions.
     if full or "No space left" in text or "PytorchStreamWriter failed" in text:
         return AlpacaError(f"the disk of {config.output_dir} is full; free some space and resume")
-    if isinstance(error, torch.OutOfMemoryError):
+    # The CPU's allocator has no exception of its own.
+    if isinstance(error, torch.OutOfMemoryError) or "not enough memory" in text or "can't allocate memory" in text:
+        size, _ = sharding.world()
+        cpu = wants_cpu(config.device)
+        offload = os.environ.get("FSDP_OFFLOAD_PARAMS", "").lower() == "true"
+        advice = next_down(
+            config.method,
+            micro_batch=config.micro_batch,
+            checkpointing=config.gradient_checkpointing,
+            sharded=sharding.shards_by_fsdp() or sharding.shards_by_deepspeed(),
+            offload=offload,
+            gpus=0 if cpu else size,
+        )
         return AlpacaError(
-            f"the GPU ran out of memory with micro_batch {config.micro_batch} and max_length {config.max_length}; "
-            "lower micro_batch, turn gradient_checkpointing on, or tune by LoRA"
+            f"{'the memory' if cpu else 'the memory of the GPU'} did not suffice for {config.method} with micro_batch "
+            f"{config.micro_batch} and max_length {config.max_length}; try: {advice}"
         )
     return None
+
+
+def _probed(found: ProbeResult, about: Mapping[str, Any], on_metrics: OnMetrics, on_event: OnEvent) -> None:
+    """Tell the real peak, beside the plan's where there is one."""
+    on_metrics(0, {"probe_peak_bytes": float(found.peak), "probe_reserved_bytes": float(found.reserved)})
+    what = "allocated on the fullest GPU" if found.on_gpu else "resident in the largest process"
+    said = f"the longest micro-batch ({found.tokens} tokens) peaks at {found.peak / 2**30:.2f} GiB {what}"
+    parts = (about.get("plan") or {}).get("bytes_per_gpu")
+    if parts:
+        planned = parts["total"] - (parts["overhead"] if found.on_gpu else 0)
+        said += f"; planned {planned / 2**30:.2f} GiB for micro-batches of full length"
+    on_event("probe", said)
+
+
+def _unheard(step: int, metrics: dict[str, float]) -> None:
+    """What the other processes measure."""
 
 
 def _silent(kind: str, message: str) -> None:

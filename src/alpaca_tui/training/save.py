@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from alpaca_tui.training.guard import TrainingHalted
 from alpaca_tui.training.manifest import check, replace_folder, seal
 from alpaca_tui.training.model import load_tokenizer
 
+CARD = "README.md"
+"""The model card, where the hub and people look for it."""
+
 
 def save_result(
     model: PreTrainedModel | PeftModel,
@@ -25,11 +29,12 @@ def save_result(
     target: Path,
     facts: dict[str, Any],
     state_dict: dict[str, torch.Tensor] | None = None,
+    card: str = "",
 ) -> Path:
     """Write an adapter (or, after full tuning, a model) with its tokenizer to ``target``, which appears only whole.
 
-    ``facts`` go into the manifest. ``state_dict`` is given where the weights had to be gathered from several
-    processes. Raises TrainingHalted where what was read back is not fit to be called a result.
+    ``facts`` go into the manifest, ``card`` into README.md. ``state_dict`` is given where the weights had to be
+    gathered from several processes. Raises TrainingHalted where what was read back is not fit to be called a result.
     """
     aside = target.with_name(f".{target.name}.tmp")
     shutil.rmtree(aside, ignore_errors=True)
@@ -40,17 +45,23 @@ def save_result(
     else:
         model.save_pretrained(aside, state_dict=state_dict)
     tokenizer.save_pretrained(aside)
+    (aside / CARD).write_text(card, "utf-8")
     seal(aside, facts)
-    verify_result(aside, model)
+    verify_result(aside, trained_weights(model) if state_dict is None else state_dict)
     replace_folder(aside, target)
     return target
 
 
-def verify_result(folder: Path, live: torch.nn.Module | None = None) -> None:
+def trained_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The weights that learnt, by the model's own names."""
+    return {name: weight.detach() for name, weight in model.named_parameters() if weight.requires_grad}
+
+
+def verify_result(folder: Path, trained: Mapping[str, torch.Tensor] | None = None) -> None:
     """Read a saved result back into fresh objects and look at every weight.
 
     Checks the manifest, that the weights are finite, that an adapter has moved from its start, that the tokenizer
-    loads and, given the ``live`` model, that every trained weight came through. Raises TrainingHalted.
+    loads and that every ``trained`` weight came through. Raises TrainingHalted.
     """
     try:
         check(folder)
@@ -66,8 +77,8 @@ def verify_result(folder: Path, live: torch.nn.Module | None = None) -> None:
         if not bs or not any(bool(weight.any()) for weight in bs):
             raise TrainingHalted("every lora_B in the saved adapter is zero: it has learnt nothing")
     load_tokenizer(folder)
-    if live is not None:
-        _compare(weights, live)
+    if trained is not None:
+        _compare(weights, trained)
 
 
 def is_adapter(folder: Path) -> bool:
@@ -84,13 +95,13 @@ def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
     return weights
 
 
-def _compare(weights: dict[str, torch.Tensor], live: torch.nn.Module) -> None:
-    for name, parameter in live.named_parameters():
-        if not parameter.requires_grad:
-            continue
+def _compare(weights: Mapping[str, torch.Tensor], trained: Mapping[str, torch.Tensor]) -> None:
+    for name, weight in trained.items():
         # PEFT leaves the adapter's name ("default") out of the file.
         saved = weights.get(name.replace(".default.", "."))
-        if saved is None or saved.shape != parameter.shape or not torch.equal(saved, parameter.detach().cpu()):
+        if saved is None and any(torch.equal(weight, other) for key, other in trained.items() if key != name):
+            continue  # tied weights are stored once
+        if saved is None or saved.shape != weight.shape or not torch.equal(saved, weight.cpu()):
             raise TrainingHalted(f"the saved weight {name} is not the one that was trained")
 
 
@@ -109,12 +120,13 @@ def merge(base: Path, adapter: Path, dest: Path) -> Path:
     aside = dest.with_name(f".{dest.name}.tmp")
     shutil.rmtree(aside, ignore_errors=True)
     try:
-        stored = AutoConfig.from_pretrained(base, local_files_only=True).dtype
+        stored = AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=False).dtype
         model = AutoModelForCausalLM.from_pretrained(
             base,
             dtype=torch.float16 if stored == torch.bfloat16 else "auto",
             use_safetensors=True,
             local_files_only=True,
+            trust_remote_code=False,
         )
         merged = PeftModel.from_pretrained(model, adapter, torch_device="cpu").merge_and_unload()
     except (OSError, ValueError, RuntimeError, KeyError) as error:
