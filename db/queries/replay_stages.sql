@@ -2,6 +2,8 @@
 SELECT c.id,
        CASE WHEN EXISTS (SELECT 1 FROM completions call WHERE call.candidate_id = c.id AND call.stage = 'instance')
             THEN 'done'
+            -- Written whole: its sample came with it.
+            WHEN EXISTS (SELECT 1 FROM samples s WHERE s.candidate_id = c.id) THEN 'done'
             WHEN c.is_classification IS NOT NULL THEN 'instance'
             ELSE 'classification' END AS stage
 FROM candidates c

@@ -28,10 +28,11 @@ def add(
     instruction: str,
     verdicts: Sequence[Verdict],
     tokenizer: TokenizerName = "rouge",
+    queue: str = "classification",
 ) -> tuple[int, bool]:
     """Store a candidate with every rule's verdict; return (its id, whether it was kept).
 
-    ``tokenizer`` is the one that the verdicts' scores come from.
+    ``tokenizer`` is the one that the verdicts' scores come from, ``queue`` the stage where a kept one goes on.
     """
     failed = next((v.rule for v in verdicts if not v.passed), None)
     row = db["candidates"].insert(
@@ -39,7 +40,7 @@ def add(
             "completion_id": completion_id,
             "position": position,
             "instruction": instruction,
-            "stage": "rejected" if failed else "classification",
+            "stage": "rejected" if failed else queue,
             "rejected_by": failed,
             "created_at": now(),
         }
@@ -77,13 +78,29 @@ def _optional_bool(value: int | None) -> bool | None:
     return None if value is None else bool(value)
 
 
-def set_classification(db: Database, candidate_id: int, is_classification: bool, margin: float | None) -> None:
-    """Settle whether the candidate is a classification task and queue it for its instances."""
+def set_classification(
+    db: Database,
+    candidate_id: int,
+    is_classification: bool,
+    margin: float | None,
+    bias: float | None = None,
+    low_margin: bool = False,
+) -> None:
+    """Settle whether the candidate is a classification task and queue it for its instances.
+
+    ``margin`` is the log-odds of yes against no, less the model's ``bias`` where that was measured.
+    """
     db.execute(
-        "UPDATE candidates SET is_classification = ?, classification_margin = ?, stage = 'instance' "
-        "WHERE id = ? AND stage = 'classification'",
-        [int(is_classification), margin, candidate_id],
+        "UPDATE candidates SET is_classification = ?, classification_margin = ?, classification_bias = ?, "
+        "low_margin = ?, stage = 'instance' WHERE id = ? AND stage = 'classification'",
+        [int(is_classification), margin, bias, int(low_margin), candidate_id],
     )
+
+
+def kind(db: Database, candidate_id: int) -> bool | None:
+    """Whether the candidate is a classification task as of now; a person may have said otherwise since."""
+    row = db.execute("SELECT is_classification FROM candidates WHERE id = ?", [candidate_id]).fetchone()
+    return _optional_bool(row[0]) if row else None
 
 
 def finish(db: Database, candidate_id: int) -> None:
@@ -91,17 +108,18 @@ def finish(db: Database, candidate_id: int) -> None:
     db.execute("UPDATE candidates SET stage = 'done' WHERE id = ? AND stage = 'instance'", [candidate_id])
 
 
-def pool(db: Database) -> list[PoolEntry]:
+def pool(db: Database, *, classification_only: bool = False) -> list[PoolEntry]:
     """Machine-made instructions that may be drawn as demonstrations.
 
     Kept by the filter, and not thrown out by a person: an instruction all of whose reviewed samples were
     rejected is no model for others.
     """
+    kinds = "AND c.is_classification = 1 " if classification_only else ""
     rows = db.query(
         "SELECT c.id, c.instruction FROM candidates c WHERE c.stage <> 'rejected' AND ("
         " NOT EXISTS (SELECT 1 FROM samples s WHERE s.candidate_id = c.id AND s.state = 'rejected')"
         " OR EXISTS (SELECT 1 FROM samples s WHERE s.candidate_id = c.id AND s.state IN ('pending', 'accepted'))"
-        ") ORDER BY c.id"
+        f") {kinds}ORDER BY c.id"
     )
     return [PoolEntry("candidate", row["id"], row["instruction"]) for row in rows]
 

@@ -28,6 +28,8 @@ class Call:
     request: Request
     candidate_id: int | None = None
     demonstrations: tuple[PoolEntry, ...] = ()
+    sample_id: int | None = None
+    """Whose output is written anew."""
 
 
 def ensure_pack(db: Database, hash: str, name: str, files: Mapping[str, str]) -> None:
@@ -56,14 +58,20 @@ def pack_files(db: Database, completion_id: int) -> tuple[str, dict[str, Any], d
     return row["template"], json.loads(row["variables"]), json.loads(row["files"])
 
 
-def record(db: Database, call: Call, completion: Completion, problem: str | None) -> int:
-    """Store one model call and its demonstrations; return its id. Belongs inside the caller's transaction."""
+def record(
+    db: Database, call: Call, completion: Completion, problem: str | None, faults: Mapping[str, int] | None = None
+) -> int:
+    """Store one model call and its demonstrations; return its id. Belongs inside the caller's transaction.
+
+    ``faults`` is what mode ``faithful`` cost in it (``core.faults``).
+    """
     row = db["completions"].insert(
         {
             "job_id": call.job_id,
             "stage": call.stage,
             "template": call.template,
             "candidate_id": call.candidate_id,
+            "sample_id": call.sample_id,
             "pack_hash": call.pack_hash,
             "variables": json.dumps(dict(call.variables), ensure_ascii=False),
             "prompt_hash": hashlib.sha256(call.request.prompt.encode("utf-8", "surrogatepass")).hexdigest(),
@@ -76,6 +84,8 @@ def record(db: Database, call: Call, completion: Completion, problem: str | None
             "completion_tokens": completion.completion_tokens,
             "seconds": completion.seconds,
             "problem": problem,
+            "choice_logprobs": json.dumps(completion.choice_logprobs) if completion.choice_logprobs else None,
+            "faults": json.dumps(dict(faults)) if faults else None,
             "created_at": now(),
         }
     )
@@ -100,6 +110,33 @@ def seeds_used(db: Database, job_id: int, stage: Stage) -> set[int]:
     """The seeds of the job's stored calls of one stage: what a resumed run need not ask again."""
     rows = db["completions"].rows_where("job_id = ? AND stage = ?", [job_id, stage], select="seed")
     return {row["seed"] for row in rows}
+
+
+def failures(db: Database, template: str, candidate_id: int | None, sample_id: int | None = None) -> int:
+    """How many calls about this candidate (or sample) with this prompt have failed for good."""
+    column, value = ("sample_id", sample_id) if sample_id is not None else ("candidate_id", candidate_id)
+    where = f"{column} = ? AND template = ? AND finish_reason = 'error'"
+    return int(db["completions"].count_where(where, [value, template]))
+
+
+def choice_logprobs(db: Database, job_id: int, template: str, model: str, pack_hash: str) -> dict[str, Any]:
+    """By instruction, what the job's calls about no candidate (content-free ones) answered; None: not told."""
+    rows = db.query(
+        "SELECT variables ->> '$.instruction' AS subject, choice_logprobs FROM completions WHERE job_id = ? "
+        "AND template = ? AND model = ? AND pack_hash = ? AND candidate_id IS NULL AND finish_reason <> 'error'",
+        [job_id, template, model, pack_hash],
+    )
+    return {row["subject"]: json.loads(row["choice_logprobs"] or "null") for row in rows}
+
+
+def faults(db: Database, job_id: int | None = None) -> dict[str, int]:
+    """What mode ``faithful`` has cost so far, by fault; of one job, or of all."""
+    rows = db.query(
+        "SELECT f.key fault, sum(f.value) n FROM completions c, json_each(c.faults) f "
+        "WHERE c.faults IS NOT NULL AND (:job IS NULL OR c.job_id = :job) GROUP BY 1 ORDER BY 2 DESC",
+        {"job": job_id},
+    )
+    return {row["fault"]: row["n"] for row in rows}
 
 
 def totals(db: Database, job_id: int) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""The decision journal: accept, reject, edit, rescue; undo and redo without limit, across restarts."""
+"""The decision journal: accept, reject, edit, rescue, flip; undo and redo without limit, across restarts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlite_utils import Database
 
 from alpaca_tui.core.errors import UsageError
-from alpaca_tui.store import samples
+from alpaca_tui.store import flips, samples
 from alpaca_tui.store.database import now, write
 
 _TARGET = {"accept": "accepted", "reject": "rejected", "rescue": "pending"}
@@ -42,8 +42,10 @@ def decide(db: Database, action: str, sample_ids: Sequence[int], reason: str | N
 
 
 def _refuse(action: str, row: _Sample) -> None:
-    if action == "rescue" and row.state != "filtered":
+    if action == "rescue" and row.state not in ("filtered", "waiting"):
         raise UsageError(f"sample {row.id} is {row.state}, not filtered: there is nothing to rescue")
+    if action != "rescue" and row.state == "waiting":
+        raise UsageError(f"sample {row.id} waits for another model's output; rescue it to judge it as it is")
     if action != "rescue" and row.state == "filtered":
         raise UsageError(f"sample {row.id} was filtered out by the rule {row.rejected_by}; rescue it before judging it")
 
@@ -58,6 +60,27 @@ def edit(db: Database, sample_id: int, instruction: str, input: str, output: str
         newest = db.execute("SELECT max(revision) FROM sample_revisions WHERE sample_id = ?", [sample_id]).fetchone()[0]
         samples.insert_revision(db, sample_id, newest + 1, "person", instruction, input, output)
         return _journal(db, "edit", [(row, row.state, newest + 1)], None)[0]
+
+
+def flip_classification(db: Database, candidate_id: int) -> list[Decision]:
+    """A person says that the candidate is a classification task after all, or that it is none.
+
+    Its instances are generated anew by the running or the next generation. Samples of the former kind that were still
+    to be judged leave the queue (filtered, by "reclassified"); undo brings them back. Raises UsageError for a candidate
+    that is unknown, was never classified or has no sample.
+    """
+    with write(db):
+        before = flips.kind_of(db, candidate_id)
+        query = "SELECT id, state, rejected_by, revision FROM samples WHERE candidate_id = ? ORDER BY id"
+        rows = [_Sample(*row) for row in db.execute(query, [candidate_id]).fetchall()]
+        if not rows:
+            raise UsageError(f"candidate {candidate_id} has no sample yet; there is nothing to review")
+        leaving = [row for row in rows if row.state in ("pending", "waiting")]
+        # Where nothing leaves the queue the journal still needs a line to be undone by.
+        changes = [(row, "filtered", row.revision) for row in leaving] or [(rows[0], rows[0].state, rows[0].revision)]
+        made = _journal(db, "flip", changes, None)
+        flips.turn(db, made[0].batch, candidate_id, before)
+    return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +140,8 @@ def undo(db: Database) -> list[Decision]:
         rows = _batch(db, batch)
         for row in reversed(rows):
             _restore(db, row["sample_id"], row["from_state"], row["from_revision"])
+        if batch is not None:
+            flips.turn_back(db, batch)
         db.execute("UPDATE decisions SET undone_at = ? WHERE batch = ?", [now(), batch])
     return [_decision(row) for row in rows]
 
@@ -131,6 +156,8 @@ def redo(db: Database) -> list[Decision]:
         rows = _batch(db, batch)
         for row in rows:
             _restore(db, row["sample_id"], row["to_state"], row["to_revision"])
+        if batch is not None:
+            flips.turn_again(db, batch)
         db.execute("UPDATE decisions SET undone_at = NULL WHERE batch = ?", [batch])
     return [_decision(row) for row in rows]
 

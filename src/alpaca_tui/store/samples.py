@@ -29,6 +29,8 @@ class SampleRow:
     output: str
     is_classification: bool
     classification_margin: float | None
+    low_margin: bool = False
+    """Whether classification was a close call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,24 +66,38 @@ def add(
     instance: ParsedInstance,
     verdicts: Sequence[Verdict],
     tokenizer: TokenizerName = "rouge",
+    *,
+    state: str = "pending",
+    refused_by: str | None = None,
 ) -> tuple[int, bool]:
-    """Store a sample with every rule's verdict; return (its id, whether it awaits review).
+    """Store a sample with every rule's verdict; return (its id, whether it goes on to ``state``).
 
-    ``tokenizer`` is the one that the verdicts' scores come from.
+    ``tokenizer`` is the one that the verdicts' scores come from, ``refused_by`` what filters it out though none of its
+    own rules does, such as the rule that rejected its instruction.
     """
-    failed = next((v.rule for v in verdicts if not v.passed), None)
+    failed = next((v.rule for v in verdicts if not v.passed), refused_by)
     row = db["samples"].insert(
         {
             "candidate_id": candidate_id,
             "completion_id": completion_id,
             "position": instance.position,
-            "state": "filtered" if failed else "pending",
+            "state": "filtered" if failed else state,
             "rejected_by": failed,
             "created_at": now(),
         }
     )
     sample_id = int(row.last_pk)
     insert_revision(db, sample_id, 1, "model", instruction, instance.input, instance.output)
+    set_verdicts(db, sample_id, verdicts, tokenizer)
+    return sample_id, failed is None
+
+
+def set_verdicts(db: Database, sample_id: int, verdicts: Sequence[Verdict], tokenizer: TokenizerName) -> None:
+    """Store the rules' verdicts on a sample, in the place of earlier ones of the same rules."""
+    # Not insert(replace=True): it looks for a rowid, which this table has none of.
+    db.conn.executemany(
+        "DELETE FROM sample_verdicts WHERE sample_id = ? AND rule = ?", [(sample_id, v.rule) for v in verdicts]
+    )
     db["sample_verdicts"].insert_all(
         {
             "sample_id": sample_id,
@@ -96,13 +112,19 @@ def add(
         }
         for i, verdict in enumerate(verdicts)
     )
-    return sample_id, failed is None
 
 
 def insert_revision(
-    db: Database, sample_id: int, revision: int, author: str, instruction: str, input: str, output: str
+    db: Database,
+    sample_id: int,
+    revision: int,
+    author: str,
+    instruction: str,
+    input: str,
+    output: str,
+    completion_id: int | None = None,
 ) -> None:
-    """Append one revision of a sample's text."""
+    """Append one revision of a sample's text; ``completion_id`` is its call where that is not the sample's own."""
     db["sample_revisions"].insert(
         {
             "sample_id": sample_id,
@@ -112,8 +134,15 @@ def insert_revision(
             "input": input,
             "output": output,
             "created_at": now(),
+            "completion_id": completion_id,
         }
     )
+
+
+def newest_revision(db: Database, sample_id: int) -> int:
+    """The number of the sample's newest revision, current or not."""
+    row = db.execute("SELECT max(revision) FROM sample_revisions WHERE sample_id = ?", [sample_id]).fetchone()
+    return int(row[0])
 
 
 def get(db: Database, sample_id: int) -> SampleRow | None:
@@ -147,6 +176,7 @@ def _row(r: dict) -> SampleRow:
         output=r["output"],
         is_classification=bool(r["is_classification"]),
         classification_margin=r["classification_margin"],
+        low_margin=bool(r["low_margin"]),
     )
 
 
@@ -189,6 +219,12 @@ def origin(db: Database, sample_id: int) -> SampleOrigin | None:
 
 
 def known_texts(db: Database) -> list[tuple[int, str, str, str]]:
-    """(id, instruction, input, output) of every sample that passed the rules, oldest first."""
-    rows = db.query("SELECT id, instruction, input, output FROM current_samples WHERE state <> 'filtered' ORDER BY id")
+    """(id, instruction, input, output) of every sample that passed the rules, oldest first.
+
+    The output of one that waits for another model's is not known yet.
+    """
+    rows = db.query(
+        "SELECT id, instruction, input, CASE WHEN state = 'waiting' THEN '' ELSE output END AS output "
+        "FROM current_samples WHERE state <> 'filtered' ORDER BY id"
+    )
     return [(r["id"], r["instruction"], r["input"], r["output"]) for r in rows]
