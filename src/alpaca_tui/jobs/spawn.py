@@ -35,11 +35,12 @@ def submit(db: Database, project: Path, kind: str, spec: Spec) -> int:
     if kind not in SPECS or not isinstance(spec, SPECS[kind]):
         raise UsageError(f"a job of kind {kind!r} with a {type(spec).__name__} is unknown; kinds: {', '.join(SPECS)}")
     if isinstance(spec, GenerateSpec):
-        check_pack(project, spec.recipe, spec.model)
+        check_pack(project, spec.recipe, spec.model, spec.options, spec.output_model)
     reconcile(db, project)  # a dead run must not block a new one
     values = spec.model_dump(mode="json")
-    if "model" in values:
-        values["model"] = _absolute(values["model"])
+    for name in ("model", "output_model"):
+        if values.get(name) is not None:
+            values[name] = _absolute(values[name])
     if "models" in values:
         values["models"] = [_absolute(model) for model in values["models"]]
     with write(db):

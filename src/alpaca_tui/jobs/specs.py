@@ -6,11 +6,12 @@ import os
 import sys
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from alpaca_tui.core.errors import UsageError
+from alpaca_tui.core.pack_options import PackOptions
 from alpaca_tui.jobs import hardware
 from alpaca_tui.jobs.hardware import MULTI_GPU_RECIPE
 from alpaca_tui.jobs.models import EMBEDDED
@@ -38,6 +39,18 @@ class GenerateSpec(Spec):
     """ROUGE-L over which an instruction is too close to a known one."""
     batch: int = Field(8, ge=1)
     """Requests in flight at once."""
+    options: PackOptions = PackOptions()
+    """How the run departs from its recipe: mode, demonstrations, instances, any number."""
+    output_model: str | None = None
+    """A model SPEC that writes every output anew; None: the outputs of ``model`` stay."""
+    regenerate: bool = False
+    """Invent nothing: let ``output_model`` answer the samples that are pending when the job runs."""
+
+    @model_validator(mode="after")
+    def _has_an_output_model(self) -> Self:
+        if self.regenerate and self.output_model is None:
+            raise ValueError("regenerate needs an output_model")
+        return self
 
 
 class TrainSpec(Spec):
@@ -124,7 +137,8 @@ def environment(job: JobRow) -> dict[str, str]:
 
 
 def _models(spec: dict[str, Any]) -> list[str]:
-    return [str(m) for m in (spec.get("model"), *spec.get("models", ())) if m is not None]
+    named = (spec.get("model"), spec.get("output_model"), *spec.get("models", ()))
+    return [str(m) for m in named if m is not None]
 
 
 def _is_local(model: str) -> bool:

@@ -10,7 +10,7 @@ from sqlite_utils import Database
 
 from alpaca_tui.jobs import live
 from alpaca_tui.jobs.reconcile import reconcile
-from alpaca_tui.store import datasets, jobs, overview, seeds
+from alpaca_tui.store import completions, datasets, jobs, overview, seeds
 
 
 def status(db: Database, project: Path) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def status(db: Database, project: Path) -> dict[str, Any]:
             "filtered": funnel.filtered,
         },
         "datasets": [_dataset(row) for row in datasets.all_datasets(db)],
-        "jobs": [_job(project, job) for job in jobs.all_jobs(db)],
+        "jobs": [_job(db, project, job) for job in jobs.all_jobs(db)],
     }
 
 
@@ -49,7 +49,8 @@ def _dataset(row: datasets.DatasetRow) -> dict[str, Any]:
     return {"name": row.name, "content_hash": row.content_hash} | sizes
 
 
-def _job(project: Path, job: jobs.JobRow) -> dict[str, Any]:
+def _job(db: Database, project: Path, job: jobs.JobRow) -> dict[str, Any]:
+    faithful = (job.spec.get("options") or {}).get("mode") == "faithful"
     snapshots = live.read_live(project, job.id) if job.state in ("running", "stopping") else []
     # Ranks work on the same step, so the first one's progress is the job's; their tokens add up.
     speeds = [s.tokens_per_s for s in snapshots if s.tokens_per_s is not None]
@@ -70,6 +71,8 @@ def _job(project: Path, job: jobs.JobRow) -> dict[str, Any]:
         "eta_s": eta,
         "projected_end_at": time.time() + eta if eta is not None else None,
         "target": job.spec.get("target"),
+        # What reading as the public codebases do has cost so far.
+        "faults": completions.faults(db, job.id) if faithful else None,
         "started_at": job.started_at,
         "elapsed_s": max(0.0, ended - job.started_at) if job.started_at else None,
     }

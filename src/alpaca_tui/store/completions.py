@@ -119,12 +119,13 @@ def failures(db: Database, template: str, candidate_id: int | None, sample_id: i
     return int(db["completions"].count_where(where, [value, template]))
 
 
-def choice_logprobs(db: Database, job_id: int, template: str, model: str, pack_hash: str) -> dict[str, Any]:
-    """By instruction, what the job's calls about no candidate (content-free ones) answered; None: not told."""
+def choice_logprobs(db: Database, template: str, model: str, pack_hash: str) -> dict[str, Any]:
+    """By instruction, what the calls about no candidate (content-free ones) answered; None: not told."""
     rows = db.query(
-        "SELECT variables ->> '$.instruction' AS subject, choice_logprobs FROM completions WHERE job_id = ? "
-        "AND template = ? AND model = ? AND pack_hash = ? AND candidate_id IS NULL AND finish_reason <> 'error'",
-        [job_id, template, model, pack_hash],
+        "SELECT json_extract(variables, '$.instruction') AS subject, choice_logprobs FROM completions "
+        "WHERE stage = 'classification' AND template = ? AND model = ? AND pack_hash = ? "
+        "AND candidate_id IS NULL AND finish_reason <> 'error'",
+        [template, model, pack_hash],
     )
     return {row["subject"]: json.loads(row["choice_logprobs"] or "null") for row in rows}
 
@@ -140,10 +141,11 @@ def faults(db: Database, job_id: int | None = None) -> dict[str, int]:
 
 
 def totals(db: Database, job_id: int) -> dict[str, int]:
-    """Completions and generated tokens of one job, and how many of them asked for new instructions."""
+    """Completions and generated tokens of one job; how many asked for new instructions, how many ran in a loop."""
     row = next(
         db.query(
             "SELECT count(*) completions, coalesce(sum(completion_tokens), 0) tokens, "
+            "coalesce(sum(finish_reason = 'loop'), 0) loops, "
             "coalesce(sum(stage = 'instruction'), 0) instruction_calls FROM completions WHERE job_id = ?",
             [job_id],
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlite_utils import Database
 
 from alpaca_tui import resources
-from alpaca_tui.core.records import ParsedInstance, Verdict
+from alpaca_tui.core.records import Instance, ParsedInstance, PoolEntry, Verdict
 from alpaca_tui.core.rouge import TokenizerName
 from alpaca_tui.store.database import now
 
@@ -216,6 +216,20 @@ def origin(db: Database, sample_id: int) -> SampleOrigin | None:
     shown = tuple((r["label"], r["instruction"]) for r in rows if r["label"] is not None)
     first = rows[0]
     return SampleOrigin(first["instruction_completion_id"], first["completion_id"], first["model"], shown)
+
+
+def whole_tasks(db: Database) -> list[tuple[PoolEntry, Instance]]:
+    """Machine-made tasks that may be drawn as demonstrations: each candidate with its first pending or accepted sample.
+
+    The instruction is the candidate's, as it was invented.
+    """
+    rows = db.query(
+        "SELECT c.id, c.instruction, s.input, s.output "
+        "FROM current_samples s JOIN candidates c ON c.id = s.candidate_id "
+        "WHERE s.id IN (SELECT min(id) FROM samples WHERE state IN ('pending', 'accepted') GROUP BY candidate_id) "
+        "AND c.stage <> 'rejected' ORDER BY c.id"
+    )
+    return [(PoolEntry("candidate", r["id"], r["instruction"]), Instance(r["input"], r["output"])) for r in rows]
 
 
 def known_texts(db: Database) -> list[tuple[int, str, str, str]]:

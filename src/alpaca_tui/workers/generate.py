@@ -5,28 +5,29 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from alpaca_tui import config, resources
+from alpaca_tui import config
 from alpaca_tui.backends.base import Backend
 from alpaca_tui.core.errors import AlpacaError, Cancelled
 from alpaca_tui.core.records import Completion
 from alpaca_tui.jobs.live import LiveSnapshot, Slot
+from alpaca_tui.jobs.packcheck import run_pack
 from alpaca_tui.jobs.specs import GenerateSpec
-from alpaca_tui.store import candidates, completions, overview, samples
+from alpaca_tui.store import candidates, completions, outputs, overview, samples
 from alpaca_tui.store import jobs as job_store
 from alpaca_tui.store.completions import Call
+from alpaca_tui.workers.backends import Backends, together
 from alpaca_tui.workers.base import WorkerContext, worker_main
-from alpaca_tui.workers.models import open_backend
 from alpaca_tui.workers.screening import Screen
-from alpaca_tui.workers.stages import InstanceStage, InstructionStage, Run, StageWorker, stages
+from alpaca_tui.workers.stages import InstanceStage, InstructionStage, OutputStage, Run, StageWorker, TaskStage, stages
 
 BARREN_LIMIT = 24
 """Instruction calls in a row without a single kept candidate after which the run gives up."""
 
 BARREN_INSTANCE_LIMIT = 96
-"""Instance calls in a row without a single sample to review after which the run gives up."""
+"""Instance (or output) calls in a row without a single sample to review after which the run gives up."""
 
 YIELD_GUESS = 4.0
 """Samples that one instruction call leads to, before the run has seen any."""
@@ -109,28 +110,52 @@ class Generation:
         """Raises Cancelled after a stop request, AlpacaError where the model gives nothing usable."""
         context, spec = self._context, self._spec
         settings = config.load(context.project)
-        pack = resources.read_pack(spec.recipe, context.project / "prompts")
+        pack = run_pack(context.project, spec.recipe, spec.options)
         self._display.say("reading what is known")
         screen = Screen(context.db, spec.threshold, settings.rules)
-        run = Run(context.db, context.job.id, spec.model, pack, spec.seed, screen)
-        self._display.say(f"loading {spec.model}")
-        backend = open_backend(spec.model, spec.batch)
-        order = stages(run)
-        barren = barren_instances = 0
+        run = Run(context.db, context.job.id, spec.model, pack, spec.seed, screen, spec.output_model)
+        backends = Backends(spec.batch, lambda model: self._display.say(f"loading {model}"))
         try:
-            while ready(context) < spec.target:
-                stage, calls = self._next(order)
-                kept_before, ready_before = candidates.count_kept(context.db), ready(context)
-                self._ask(backend, stage, calls)
-                if isinstance(stage, InstructionStage):
-                    barren = 0 if candidates.count_kept(context.db) > kept_before else barren + len(calls)
-                elif isinstance(stage, InstanceStage):
-                    barren_instances = 0 if ready(context) > ready_before else barren_instances + len(calls)
-                if barren >= BARREN_LIMIT or barren_instances >= BARREN_INSTANCE_LIMIT:
-                    raise self._exhausted(barren, barren_instances)
+            if spec.regenerate:
+                self._regenerate(backends, OutputStage(run, regenerate=True))
+            else:
+                self._generate(backends, stages(run, self._outputs_due()))
         finally:
-            backend.close()
+            backends.close()
             job_store.set_result(context.db, context.job.id, self._result())
+
+    def _generate(self, backends: Backends, order: Sequence[StageWorker]) -> None:
+        barren = barren_instances = 0
+        while ready(self._context) < self._spec.target:
+            stage, calls = self._next(order)
+            before = self._fruit(stage)
+            self._ask(backends.get(calls[0].model), stage, calls)
+            grown = self._fruit(stage) > before
+            if isinstance(stage, InstructionStage):
+                barren = 0 if grown else barren + len(calls)
+            elif isinstance(stage, InstanceStage | OutputStage):
+                barren_instances = 0 if grown else barren_instances + len(calls)
+            if barren >= BARREN_LIMIT or barren_instances >= BARREN_INSTANCE_LIMIT:
+                raise self._exhausted(barren, barren_instances)
+
+    def _fruit(self, stage: StageWorker) -> int:
+        """What a stage's answers should make more of."""
+        db = self._context.db
+        if isinstance(stage, InstructionStage) and not isinstance(stage, TaskStage):
+            return candidates.count_kept(db)
+        return ready(self._context) + (0 if isinstance(stage, OutputStage) else outputs.count_waiting(db))
+
+    def _outputs_due(self) -> Callable[[], bool]:
+        """When to ask the output model: at once, or, where it takes the other's place, for all that are missing."""
+        spec = self._spec
+        if spec.output_model is None or spec.output_model == spec.model or together(spec.model, spec.output_model):
+            return lambda: True
+        return lambda: ready(self._context) + outputs.count_waiting(self._context.db) >= spec.target
+
+    def _regenerate(self, backends: Backends, stage: OutputStage) -> None:
+        """Every pending sample's output anew; the job is done when none is left to ask for."""
+        while calls := stage.plan(self._spec.batch):
+            self._ask(backends.get(calls[0].model), stage, calls)
 
     def _next(self, order: Sequence[StageWorker]) -> tuple[StageWorker, list[Call]]:
         for stage in order[:-1]:
@@ -145,7 +170,7 @@ class Generation:
         made = funnel.samples - sum(funnel.filtered.values())
         seen = funnel.completions >= 4 and made > 0
         per_call = made / funnel.completions if seen else YIELD_GUESS
-        missing = self._spec.target - ready(self._context)
+        missing = self._spec.target - ready(self._context) - outputs.count_waiting(self._context.db)
         return max(1, min(self._spec.batch, round(missing / per_call)))
 
     def _ask(self, backend: Backend, stage: StageWorker, calls: list[Call]) -> None:
@@ -173,7 +198,7 @@ class Generation:
         )
 
     def _result(self) -> dict[str, Any]:
-        context = self._context
+        context, spec = self._context, self._spec
         totals = completions.totals(context.db, context.job.id)
         funnel = overview.funnel(context.db)
         seconds = time.monotonic() - self._began + (context.job.result or {}).get("seconds", 0.0)
@@ -184,7 +209,8 @@ class Generation:
             "candidates": funnel.candidates,
             "kept": funnel.kept,
             "samples": ready(context),
-        }
+            "loops": totals["loops"],
+        } | ({"faults": completions.faults(context.db, context.job.id)} if spec.options.mode == "faithful" else {})
 
 
 def run(context: WorkerContext) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sqlite_utils import Database
 
@@ -11,6 +12,10 @@ from alpaca_tui.core import rules
 from alpaca_tui.core.records import Neighbour, ParsedInstance, Verdict
 from alpaca_tui.core.replay import ORDER_DEPENDENT
 from alpaca_tui.store import candidates, neighbours, samples, seeds
+
+_NEEDS_OUTPUT = frozenset({"empty_output", "echo", "conflicting_outputs"})
+_SETTLED_BY_INPUT = frozenset({"duplicate_input", "conflicting_outputs"})
+_COMPARES_OUTPUT = frozenset({"duplicate_instance", "near_duplicate_instance"})
 
 
 class Screen:
@@ -50,6 +55,21 @@ class Screen:
         """Every rule's verdicts on the instances of one instruction."""
         return rules.judge_instances(instruction, instances, self._instance_rules, self._context)
 
-    def keep_instance(self, sample_id: int, instruction: str, instance: ParsedInstance) -> None:
-        """From now on the instance is known."""
-        self._context.know_instance(sample_id, instruction, instance.input, instance.output)
+    def judge_drafts(self, instruction: str, instances: Sequence[ParsedInstance]) -> list[tuple[Verdict, ...]]:
+        """The verdicts on instances whose outputs another model is to write: what their inputs are judged by."""
+        drafts = [replace(instance, output="") for instance in instances]
+        chosen = [rule for rule in self._instance_rules if rule.name not in _NEEDS_OUTPUT]
+        return rules.judge_instances(instruction, drafts, chosen, self._context)
+
+    def judge_output(self, instruction: str, instance: ParsedInstance, *, known: bool) -> tuple[Verdict, ...]:
+        """The verdicts on another model's output to an instruction and input that are known already.
+
+        ``known`` tells that the sample with its former output is known too: it must not be its own near duplicate.
+        """
+        left_out = _SETTLED_BY_INPUT | (_COMPARES_OUTPUT if known else frozenset())
+        chosen = [rule for rule in self._instance_rules if rule.name not in left_out]
+        return rules.judge_instances(instruction, [instance], chosen, self._context)[0]
+
+    def keep_instance(self, sample_id: int, instruction: str, instance: ParsedInstance, *, draft: bool = False) -> None:
+        """From now on the instance is known; of a ``draft`` the input only."""
+        self._context.know_instance(sample_id, instruction, instance.input, "" if draft else instance.output)
