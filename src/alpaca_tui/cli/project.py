@@ -133,3 +133,12 @@ def models_check(ctx: typer.Context, spec: str) -> None:
         f"{facts.layers} layers, context {facts.context_length}"
     )
     common.emit(ctx, {"spec": spec, "path": str(ref.path), **asdict(facts)}, "\n".join([text, *facts.notes]))
+
+
+def _register_merge() -> None:
+    from alpaca_tui.cli.training import merge
+
+    models.command("merge")(merge)
+
+
+_register_merge()

@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -67,7 +68,7 @@ def train(
     ctx: typer.Context,
     dataset: Annotated[str | None, typer.Option(help="The frozen data set (default: the newest).")] = None,
     model: Annotated[str | None, typer.Option(metavar="SPEC", help="The model to tune.")] = None,
-    method: Annotated[str, typer.Option(help="auto, lora or full.")] = "auto",
+    method: Annotated[str, typer.Option(help="auto, lora, qlora, full or full-offload.")] = "auto",
     max_steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps (default: by epochs).")] = None,
     epochs: Annotated[float | None, typer.Option(min=0, help="Passes over the data.")] = None,
     lr: Annotated[float | None, typer.Option(min=0, help="Peak learning rate.")] = None,
@@ -81,13 +82,17 @@ def train(
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="The accelerate recipe (default: for this machine).")] = None,
     resume: Annotated[int | None, typer.Option(metavar="JOB", help="Go on with this training job.")] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Do not train: write the training to a folder, for several machines."),
+    ] = None,
     detach: Detach = False,
 ) -> None:
     """Fine-tune a model on a frozen data set through accelerate."""
+    from alpaca_tui.cli import training
     from alpaca_tui.jobs import spawn
     from alpaca_tui.jobs.specs import TrainSpec
     from alpaca_tui.store import jobs
-    from alpaca_tui.workers.preflight import check_training
 
     db = common.open_db(ctx)
     project = common.project_dir(ctx)
@@ -97,8 +102,7 @@ def train(
         spawn.resume(db, project, resume)
         attend(ctx, db, resume, detach=detach)
         return
-    if method not in ("auto", "lora", "full"):
-        raise UsageError(f"unknown method {method!r}; use auto, lora or full")
+    asked = training.method(method)
     chosen = {
         "max_steps": max_steps,
         "epochs": epochs,
@@ -110,12 +114,15 @@ def train(
     spec = TrainSpec(
         dataset=newest_dataset(db, dataset),
         model=model or config.load(project).generate.model,
-        method=method,
+        method=asked,
         overrides=overrides,
         recipe=recipe,
     )
     check_model(spec.model)
-    check_training(spec)
+    if export is not None:
+        training.export(ctx, db, project, spec, export)
+        return
+    training.announce(db, project, spec)
     attend(ctx, db, spawn.submit(db, project, "train", spec), detach=detach)
 
 
@@ -125,22 +132,38 @@ def evaluate(
         list[str] | None,
         typer.Option(metavar="SPEC", help="A model, or job:N for what job N tuned; may be repeated."),
     ] = None,
-    suite: Annotated[str | None, typer.Option(help="The data set whose held-out rows are used.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many rows.")] = None,
+    suite: Annotated[
+        str | None,
+        typer.Option(help="A data set, for its held-out rows (default: the newest); or seeds, for the seed tasks."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many tasks.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Tokens an answer may have.")] = 128,
     detach: Detach = False,
 ) -> None:
-    """Score models on the same held-out tasks: by default the newest tuned model beside its base."""
+    """Score models on the same tasks: by default the newest tuned model beside its base."""
+    from alpaca_tui.cli.compare import metrics_table
+    from alpaca_tui.jobs import models as files
     from alpaca_tui.jobs import spawn
     from alpaca_tui.jobs.specs import EvaluateSpec
+    from alpaca_tui.store import suites
     from alpaca_tui.workers.models import tuned
 
     db = common.open_db(ctx)
     project = common.project_dir(ctx)
     models = tuple(model) if model else newest_pair(db)
     for name in models:
-        check_model(tuned(db, name)[0])
-    spec = EvaluateSpec(dataset=newest_dataset(db, suite), models=models, limit=limit)
-    attend(ctx, db, spawn.submit(db, project, "evaluate", spec), detach=detach)
+        base = tuned(db, name)[0]
+        if files.resolve(base, fetch=False).kind != "openai":
+            check_model(base)
+    dataset = None if suite == suites.SEEDS else newest_dataset(db, suite and suite.removesuffix(suites.HELD_OUT))
+    suites.find(db, suite)
+    spec = EvaluateSpec(dataset=dataset, models=models, limit=limit, max_new_tokens=max_new_tokens)
+    job_id = spawn.submit(db, project, "evaluate", spec)
+
+    def text(value: dict[str, Any]) -> str:
+        return "\n".join([f"job {job_id}, {value['suite']}", *metrics_table(value["models"])])
+
+    attend(ctx, db, job_id, detach=detach, text=text)
 
 
 def check_model(spec: str) -> None:
@@ -190,8 +213,18 @@ def newest_pair(db: Database) -> tuple[str, ...]:
     return done[-1].spec["model"], f"job:{done[-1].id}"
 
 
-def attend(ctx: typer.Context, db: Database, job_id: int, *, detach: bool) -> None:
-    """Wait for the job with progress on stderr (unless detached) and report its result; a failure exits 1."""
+def attend(
+    ctx: typer.Context,
+    db: Database,
+    job_id: int,
+    *,
+    detach: bool,
+    text: Callable[[dict[str, Any]], str] | None = None,
+) -> None:
+    """Wait for the job with progress on stderr (unless detached) and report its result; a failure exits 1.
+
+    ``text`` makes what a person reads of the result (default: a line a value).
+    """
     project = common.project_dir(ctx)
     if detach:
         common.emit(ctx, {"job": job_id, "state": "running"}, f"job {job_id} is running; see: alpaca-tui jobs list")
@@ -200,7 +233,7 @@ def attend(ctx: typer.Context, db: Database, job_id: int, *, detach: bool) -> No
     if job.state != "succeeded":
         raise AlpacaError(f"job {job_id} {job.state}: {job.reason}")
     value = {"job": job_id, "state": job.state, **(job.result or {})}
-    common.emit(ctx, value, "\n".join(f"{key:<16} {item}" for key, item in value.items()))
+    common.emit(ctx, value, text(value) if text else "\n".join(f"{key:<16} {item}" for key, item in value.items()))
 
 
 def watch(db: Database, project: Path, job_id: int, *, narrate: bool = False) -> JobRow:

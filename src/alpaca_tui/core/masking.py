@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from alpaca_tui.core.errors import UsageError
+from alpaca_tui.core.errors import RefusedError, UsageError
 from alpaca_tui.core.records import TrainingExample
 
 IGNORED = -100
@@ -107,3 +107,25 @@ def describe(encoded: Sequence[Encoded]) -> EncodingReport:
         eos_supervised=sum(item.eos_supervised for item in kept),
         dropped=len(encoded) - len(kept),
     )
+
+
+def check_encoding(report: EncodingReport, max_length: int, max_truncated: float = 1.0) -> None:
+    """Raises RefusedError where there is nothing to learn, or too few examples teach the model to stop.
+
+    ``max_truncated`` is the share of examples that may be cut at ``max_length`` tokens.
+    """
+    if report.examples == 0:
+        raise RefusedError(
+            f"none of the {report.dropped} examples has a response token left within {max_length} tokens; "
+            "raise max_length"
+        )
+    if report.eos_supervised == 0:
+        raise RefusedError(
+            f"all {report.examples} examples are cut at {max_length} tokens, so the end token is never supervised "
+            "and the model would never learn to stop; raise max_length"
+        )
+    if report.truncated > max_truncated * report.examples:
+        raise RefusedError(
+            f"{report.truncated} of {report.examples} examples are cut at {max_length} tokens, more than "
+            f"{max_truncated:.0%}; raise max_length, or allow it with --set max_truncated=1"
+        )

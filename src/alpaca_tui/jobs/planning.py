@@ -221,5 +221,5 @@ def _notes(chosen: Option, question: Question, machine: Machine) -> list[str]:
             f"{zero3.host / 1e9:.0f} GB of host memory by its own estimator"
         )
     if setup.method == "qlora":
-        notes.append("QLoRA needs bitsandbytes: pip install bitsandbytes")
+        notes.append("QLoRA needs bitsandbytes: pip install 'alpaca-tui[qlora]'")
     return notes

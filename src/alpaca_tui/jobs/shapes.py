@@ -60,6 +60,14 @@ def shape(spec: str) -> Shape:
     )
 
 
+def known_shape(spec: str) -> Shape | None:
+    """The sizes behind ``spec`` where they are known without a download; None where they are not."""
+    try:
+        return shape(spec)
+    except AlpacaError:
+        return None
+
+
 def _known(name: str) -> Shape:
     hidden, intermediate, layers, heads, kv_heads, vocab, tied = _KNOWN[name]
     head_dim = hidden // heads

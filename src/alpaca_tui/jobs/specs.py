@@ -6,14 +6,14 @@ import os
 import sys
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from alpaca_tui.core.errors import UsageError
 from alpaca_tui.core.pack_options import PackOptions
-from alpaca_tui.jobs import hardware
-from alpaca_tui.jobs.hardware import MULTI_GPU_RECIPE
+from alpaca_tui.jobs import hardware, launching
+from alpaca_tui.jobs.launching import Asked
 from alpaca_tui.jobs.models import EMBEDDED
 from alpaca_tui.store.jobs import JobRow
 
@@ -58,7 +58,7 @@ class TrainSpec(Spec):
 
     dataset: str
     model: str = "smollm2-135m"
-    method: Literal["auto", "lora", "full"] = "auto"
+    method: Asked = "auto"
     overrides: dict[str, Any] = Field(default_factory=dict)
     """Values for the training configuration (lr, epochs, max_steps, micro_batch, …)."""
     recipe: str | None = None
@@ -66,13 +66,14 @@ class TrainSpec(Spec):
 
 
 class EvaluateSpec(Spec):
-    """Score models on the held-out rows of a data set."""
+    """Score models on a suite: the held-out rows of a data set, or the project's seed tasks."""
 
-    dataset: str
+    dataset: str | None
+    """The data set whose held-out rows are the suite; None: the seed tasks are."""
     models: tuple[str, ...]
     """SPECs; ``job:N`` is the model that training job N made."""
     limit: int | None = Field(None, ge=1)
-    """At most so many held-out rows."""
+    """At most so many tasks."""
     max_new_tokens: int = Field(128, ge=1)
 
 
@@ -103,23 +104,9 @@ def command(project: Path, job: JobRow) -> list[str]:
     if not isinstance(spec, TrainSpec):
         return [sys.executable, "-m", worker, *arguments]
     found = hardware.visible_gpus()
-    recipe = spec.recipe or hardware.accelerate_recipe(found)
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(recipe_path(recipe))]
-    if recipe == MULTI_GPU_RECIPE:
-        # Accelerate picks a free port for 0; its default, 29500, is one for the whole machine.
-        launch += ["--main_process_port", "0"]
-    if spec.recipe is None:
-        used = found if recipe == MULTI_GPU_RECIPE else found[:1]
-        ranks = max(1, len(used))
-        launch += [
-            "--num_processes",
-            str(ranks),
-            "--num_cpu_threads_per_process",
-            str(max(1, hardware.cores() // ranks)),
-        ]
-        if used:
-            launch += ["--gpu_ids", ",".join(str(gpu.index) for gpu in used)]
-    return [*launch, "-m", worker, *arguments]
+    launch = launching.settle(spec.model, spec.method, spec.overrides, spec.recipe, found)
+    argv = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(recipe_path(launch.recipe))]
+    return [*argv, *launching.launch_arguments(launch, found), "-m", worker, *arguments]
 
 
 def environment(job: JobRow) -> dict[str, str]:

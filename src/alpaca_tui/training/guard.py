@@ -9,8 +9,7 @@ from pathlib import Path
 
 import torch
 
-from alpaca_tui.core.errors import AlpacaError, RefusedError
-from alpaca_tui.core.masking import EncodingReport
+from alpaca_tui.core.errors import AlpacaError
 
 SKIPPED_STEPS_IN_A_ROW = 20
 """The gradient scaler halves its scale at each skipped step: after twenty it has fallen a millionfold."""
@@ -18,28 +17,6 @@ SKIPPED_STEPS_IN_A_ROW = 20
 
 class TrainingHalted(AlpacaError):
     """A guard stopped the run; the message says what was seen, at which step, and what to try."""
-
-
-def check_encoding(report: EncodingReport, max_length: int, max_truncated: float = 1.0) -> None:
-    """Raises RefusedError where there is nothing to learn, or too few examples teach the model to stop.
-
-    ``max_truncated`` is the share of examples that may be cut at ``max_length`` tokens.
-    """
-    if report.examples == 0:
-        raise RefusedError(
-            f"none of the {report.dropped} examples has a response token left within {max_length} tokens; "
-            "raise max_length"
-        )
-    if report.eos_supervised == 0:
-        raise RefusedError(
-            f"all {report.examples} examples are cut at {max_length} tokens, so the end token is never supervised "
-            "and the model would never learn to stop; raise max_length"
-        )
-    if report.truncated > max_truncated * report.examples:
-        raise RefusedError(
-            f"{report.truncated} of {report.examples} examples are cut at {max_length} tokens, more than "
-            f"{max_truncated:.0%}; raise max_length, or allow it with --set max_truncated=1"
-        )
 
 
 def check_losses(logs: Mapping[str, float], step: int, *, scaled: bool) -> None:

@@ -43,15 +43,10 @@ def prove_result(
     stay. Raises Cancelled after a stop.
     """
     asked = examples[:: max(1, len(examples) // PROMPTS)][:PROMPTS]
-    request = {
-        "base": None if config.method == "full" else str(config.model),
-        "device": config.device,
-        "max_length": config.max_length,
-        "examples": [asdict(example) for example in asked],
-    }
+    base = None if config.method == "full" else config.model
     on_event("proof", f"loading the {result.name} in a fresh process; it answers {len(asked)} prompts")
     try:
-        answers = _ask(result, request, should_stop)
+        answers = ask(result, base, asked, config.device, config.max_length, should_stop)
         reason = refusal(answers)
     except AlpacaError as error:
         reason = str(error)
@@ -63,7 +58,24 @@ def prove_result(
     on_event("proved", f"the {result.name} loads in a fresh process and speaks: {answers[0].text.strip()[:80]!r}")
 
 
-def _ask(result: Path, request: Mapping[str, Any], should_stop: Callable[[], bool]) -> list[Spoken]:
+def ask(
+    result: Path,
+    base: Path | None,
+    examples: Sequence[TrainingExample],
+    device: str = "auto",
+    max_length: int = 512,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> list[Spoken]:
+    """What a saved model (with ``base``: an adapter on it) answers in a process of its own.
+
+    Raises AlpacaError with what is amiss, Cancelled after a stop.
+    """
+    request = {
+        "base": str(base) if base else None,
+        "device": device,
+        "max_length": max_length,
+        "examples": [asdict(example) for example in examples],
+    }
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_LAUNCHER)}
     process = subprocess.Popen(
         [sys.executable, "-m", "alpaca_tui.training.prove", str(result)],

@@ -19,7 +19,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from alpaca_tui.core.errors import AlpacaError, RefusedError
 from alpaca_tui.core.fallback import next_down
-from alpaca_tui.core.masking import Encoded, EncodingReport, describe, keep_supervised
+from alpaca_tui.core.masking import Encoded, EncodingReport, check_encoding, describe, keep_supervised
 from alpaca_tui.core.records import TrainingExample
 from alpaca_tui.training import guard, sharding
 from alpaca_tui.training.callbacks import (
@@ -206,7 +206,7 @@ def run_fingerprint(config: TrainConfig, train: Sequence[Encoded], precision: Re
 
 def _prepare(config: TrainConfig, train: list[Encoded], held_out: list[Encoded], world_size: int) -> _Data:
     encoding = describe(train)
-    guard.check_encoding(encoding, config.max_length, config.max_truncated)
+    check_encoding(encoding, config.max_length, config.max_truncated)
     kept = keep_supervised(train)
     plan = plan_run(
         [len(item.input_ids) for item in kept],

@@ -39,11 +39,13 @@ def save_result(
     aside = target.with_name(f".{target.name}.tmp")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
+    # transformers takes the weights out of the dictionary as it writes them.
+    given = None if state_dict is None else dict(state_dict)
     if isinstance(model, PeftModel):
         # "auto" would look up the base model's vocabulary, over the network where it can.
-        model.save_pretrained(aside, state_dict=state_dict, save_embedding_layers=False)
+        model.save_pretrained(aside, state_dict=given, save_embedding_layers=False)
     else:
-        model.save_pretrained(aside, state_dict=state_dict)
+        model.save_pretrained(aside, state_dict=given)
     tokenizer.save_pretrained(aside)
     (aside / CARD).write_text(card, "utf-8")
     seal(aside, facts)

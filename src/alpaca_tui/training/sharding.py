@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
 from alpaca_tui.core.errors import RefusedError
 from alpaca_tui.training.config import TrainConfig
@@ -46,10 +49,22 @@ def prepare(config: TrainConfig, *, cpu: bool) -> None:
         if config.optimizer != "adamw_torch_fused":
             raise RefusedError(f"{config.optimizer} cannot update sharded weights (DTensor); use adamw_torch_fused")
         # FSDP wraps the layers for checkpointing itself; the configuration says whether.
+        layer = _layer_class(config.model)
+        if layer:
+            os.environ["FSDP_TRANSFORMER_CLS_TO_WRAP"] = layer
         os.environ["FSDP_ACTIVATION_CHECKPOINTING"] = str(config.gradient_checkpointing).lower()
     size, _ = world()
     if size > 1 and not shards_by_deepspeed():
         PartialState(cpu=cpu, timeout=timedelta(seconds=MEET_TIMEOUT_S))
+
+
+def _layer_class(model: Path) -> str | None:
+    """The class of a decoder layer by transformers' naming: LlamaForCausalLM has LlamaDecoderLayer."""
+    try:
+        names = json.loads((model / "config.json").read_text("utf-8")).get("architectures") or []
+    except (OSError, ValueError):
+        return None
+    return f"{names[0].removesuffix('ForCausalLM')}DecoderLayer" if names else None
 
 
 def whole_state(trainer: Any) -> dict[str, torch.Tensor] | None:
@@ -57,7 +72,10 @@ def whole_state(trainer: Any) -> dict[str, torch.Tensor] | None:
 
     Every process must call it; the others get an empty dictionary.
     """
-    if not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
+    if trainer.is_deepspeed_enabled:
+        return trainer.accelerator.get_state_dict(trainer.model_wrapped) or {}
+    if not trainer.is_fsdp_enabled:
         return None
-    state = trainer.accelerator.get_state_dict(trainer.model_wrapped) or {}
-    return {name.replace("_checkpoint_wrapped_module.", ""): weight for name, weight in state.items()}
+    # accelerate's own gathering broadcasts from process 0, for loading; here it only has to arrive there.
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    return dict(get_model_state_dict(trainer.model_wrapped, options=options))

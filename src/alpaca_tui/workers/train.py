@@ -7,29 +7,33 @@ import time
 from pathlib import Path
 from typing import Any
 
-from alpaca_tui import resources
 from alpaca_tui.core.errors import Cancelled, UsageError
-from alpaca_tui.jobs import models
+from alpaca_tui.jobs import models, shapes
 from alpaca_tui.jobs.live import LiveSnapshot, run_dir
 from alpaca_tui.jobs.specs import TrainSpec
-from alpaca_tui.store import datasets, metrics
 from alpaca_tui.store import jobs as job_store
+from alpaca_tui.store import metrics
 from alpaca_tui.training.config import TrainConfig
+from alpaca_tui.training.prove import prove_result
 from alpaca_tui.training.run import TrainResult
 from alpaca_tui.training.run import run as train
+from alpaca_tui.workers import preflight
 from alpaca_tui.workers.base import WorkerContext, worker_main
-from alpaca_tui.workers.examples import TRAINING_PACK, training_examples
-from alpaca_tui.workers.preflight import check_training, training_config
 
 
-def configuration(spec: TrainSpec, output_dir: Path) -> TrainConfig:
-    """The model's preset with the job's own values over it. Raises AlpacaError with the reason where it can't work."""
+def configuration(spec: TrainSpec, output_dir: Path) -> tuple[TrainConfig, dict[str, Any] | None]:
+    """The model's preset with the job's own values over it, and the plan it runs by (None: sizes unknown).
+
+    Raises AlpacaError with the reason where it can't work.
+    """
     ref = models.resolve(spec.model)
     if ref.path is None:
         raise UsageError(f"{spec.model} is an endpoint; only a local model can be tuned")
     facts = models.check(ref.path)
-    check_training(spec)
-    return training_config(spec, facts.parameters, ref.path, output_dir)
+    launch = preflight.check_training(spec)
+    config = preflight.training_config(spec, facts.parameters, ref.path, output_dir, launch)
+    shape = shapes.known_shape(spec.model)
+    return config, preflight.planned(shape, config, launch) if shape else None
 
 
 class Report:
@@ -65,17 +69,15 @@ class Report:
         job_store.event(self._context.db, self._context.job.id, kind, message)
 
 
-def result_row(result: TrainResult, config: TrainConfig) -> dict[str, Any]:
-    """What ``train`` reports and the store keeps."""
-    return {
+def result_row(result: TrainResult, start: dict[str, Any]) -> dict[str, Any]:
+    """What ``train`` reports and the store keeps. ``start`` is what was stored when the run began."""
+    return start | {
         "steps": result.steps,
         "loss_first": result.loss_first,
         "loss_last": result.loss_last,
         "eval_loss_first": result.eval_loss_first,
         "eval_loss_last": result.eval_loss_last,
         "adapter": str(result.adapter) if result.adapter else None,
-        "method": config.method,
-        "settings": config.model_dump(mode="json"),
     }
 
 
@@ -85,21 +87,19 @@ def run(context: WorkerContext) -> None:
     report = Report(context)
     report.say(f"loading {spec.model}")
     output_dir = run_dir(context.project, context.job.id) / "output"
-    config = configuration(spec, output_dir)
-    dataset = datasets.get(context.db, spec.dataset)
-    pack = resources.read_pack(TRAINING_PACK, context.project / "prompts")
-    train_rows = datasets.examples(context.db, dataset.id, "train")
-    held_out_rows = datasets.examples(context.db, dataset.id, "held_out")
-    result = train(
-        config,
-        training_examples(pack, train_rows),
-        training_examples(pack, held_out_rows),
-        report.metrics,
-        report.event,
-        context.stopping,
-    )
+    config, plan = configuration(spec, output_dir)
+    # Every value that decides the run, presets included, is stored before its first step.
+    start = {"method": config.method, "settings": config.model_dump(mode="json"), "plan": plan}
     if context.rank == 0:
-        job_store.set_result(context.db, context.job.id, result_row(result, config))
+        job_store.set_result(context.db, context.job.id, (context.job.result or {}) | start)
+    train_rows, held_out_rows = preflight.examples_of(context.db, context.project, spec)
+    about = preflight.about(context.db, spec, plan)
+    result = train(config, train_rows, held_out_rows, report.metrics, report.event, context.stopping, about=about)
+    if context.rank == 0:
+        if result.adapter is not None:
+            report.say("proving the result in a fresh process", 1.0)
+            prove_result(result.adapter, config, held_out_rows or train_rows, report.event, context.stopping)
+        job_store.set_result(context.db, context.job.id, result_row(result, start))
     if result.stopped:
         raise Cancelled
 
