@@ -11,6 +11,7 @@ from platformdirs import user_data_path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from alpaca_tui.core.errors import UsageError
+from alpaca_tui.core.pack_options import PackOptions
 from alpaca_tui.core.rouge import TokenizerName
 
 PROJECT_VARIABLE = "ALPACA_TUI_PROJECT"
@@ -32,6 +33,10 @@ class GenerateConfig(_Section):
     """ROUGE-L over which an instruction is too close to a known one (Self-Instruct: 0.7)."""
     batch: int = Field(8, ge=1)
     """Requests in flight at once."""
+    output_model: str | None = None
+    """A model SPEC that writes every output anew; None: the outputs of ``model`` stay."""
+    options: PackOptions = PackOptions()
+    """How generation departs from its recipe: ``mode``, ``human``, ``machine``, ``settings`` and so on."""
 
 
 class RulesConfig(_Section):

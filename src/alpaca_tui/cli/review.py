@@ -38,6 +38,9 @@ def list_samples(
             "input": r.input,
             "output": r.output,
             "rejected_by": r.rejected_by,
+            "is_classification": r.is_classification,
+            "classification_margin": r.classification_margin,
+            "low_margin": r.low_margin,
         }
         for r in rows
     ]
@@ -97,6 +100,22 @@ def _decide(ctx: typer.Context, action: str, arguments: list[str], reason: str |
     db = common.open_db(ctx)
     made = decisions.decide(db, action, _ids(db, arguments), reason)
     _report(ctx, made, {"accept": "accepted", "reject": "rejected", "rescue": "rescued"}[action])
+
+
+@app.command()
+def flip(
+    ctx: typer.Context, sample: Annotated[int, typer.Argument(metavar="ID", help="A sample of the instruction.")]
+) -> None:
+    """Say that a sample's instruction is classification after all, or that it is none; its instances are made anew."""
+    from alpaca_tui.store import decisions, samples
+
+    db = common.open_db(ctx)
+    row = samples.get(db, sample)
+    if row is None:
+        raise UsageError(f"there is no sample {sample}; list them with: alpaca-tui review list all")
+    made = decisions.flip_classification(db, row.candidate_id)
+    kind = "no classification task" if row.is_classification else "a classification task"
+    _report(ctx, made, f"candidate {row.candidate_id} is {kind} now; left the queue until new instances are made")
 
 
 @app.command()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from alpaca_tui import config
-from alpaca_tui.cli import common
+from alpaca_tui.cli import common, method
 from alpaca_tui.core.errors import AlpacaError, UsageError
 
 if TYPE_CHECKING:
@@ -42,6 +42,15 @@ def generate(
     ] = None,
     threshold: Annotated[float | None, typer.Option(min=0, max=1, help="ROUGE-L over which it is no novelty.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Requests in flight at once.")] = None,
+    mode: method.Mode = None,
+    output_model: method.OutputModel = None,
+    regenerate: method.Regenerate = False,
+    demonstrations: method.Demonstrations = None,
+    per_request: method.PerRequest = None,
+    instances: method.Instances = None,
+    classification_only: method.ClassificationOnly = False,
+    calibrate: method.Calibrate = None,
+    settings: method.Settings = None,
     detach: Detach = False,
 ) -> None:
     """Invent, filter and complete new tasks until TARGET samples await review or are accepted."""
@@ -52,6 +61,19 @@ def generate(
     db = common.open_db(ctx, create=True)
     project = common.project_dir(ctx)
     defaults = config.load(project).generate
+    options = method.pack_options(
+        defaults.options,
+        mode=mode,
+        demonstrations=demonstrations,
+        per_request=per_request,
+        instances=instances,
+        classification_only=classification_only,
+        calibrate=calibrate,
+        settings=read_settings(settings or []),
+    )
+    output_model = output_model or defaults.output_model
+    if regenerate and output_model is None:
+        raise UsageError("regenerate with which model? Name it with --output-model SPEC")
     spec = GenerateSpec(
         target=target,
         recipe=recipe or defaults.recipe,
@@ -59,8 +81,13 @@ def generate(
         seed=len(jobs.all_jobs(db, "generate")) if seed is None else seed,
         threshold=defaults.threshold if threshold is None else threshold,
         batch=batch or defaults.batch,
+        options=options,
+        output_model=output_model,
+        regenerate=regenerate,
     )
     check_model(spec.model)
+    if output_model is not None:
+        check_model(output_model)
     attend(ctx, db, spawn.submit(db, project, "generate", spec), detach=detach)
 
 
