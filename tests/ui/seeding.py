@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from alpaca_tui import resources
-from alpaca_tui.core import pool, prompts, rules
+from alpaca_tui.core import answers, pool, prompts, rules
 from alpaca_tui.core.records import Completion, Neighbour, ParsedInstance, Request, Verdict
 from alpaca_tui.jobs import live, processes
 from alpaca_tui.store import (
@@ -24,6 +24,7 @@ from alpaca_tui.store import (
     projects,
     samples,
     seeds,
+    suites,
 )
 from alpaca_tui.store.database import write
 
@@ -257,23 +258,21 @@ class Seeding:
 
     def evaluated(self, job_id: int, dataset: datasets.DatasetRow, tuned: str) -> None:
         """Base and tuned model on the held-out rows."""
-        held_out = datasets.examples(self.db, dataset.id, "held_out")
-        for model, loss, rouge in (("smollm2-135m", 3.108, 0.089), (tuned, 2.73, 0.127)):
-            items = [
-                evaluations.EvaluationItem(
-                    e.position, f"{model} says: {e.output[: 20 if model == tuned else 5]}", rouge
-                )
-                for e in held_out
-            ]
-            evaluations.record(
-                self.db,
-                job_id,
-                dataset.id,
-                dataset.name,
-                model,
-                {"held_out_loss": loss, "rouge_l": rouge, "tasks": len(items)},
-                items,
-            )
+        self.scored(job_id, suites.held_out(self.db, dataset), "smollm2-135m", 3.108, 0.089, 5)
+        self.scored(job_id, suites.held_out(self.db, dataset), tuned, 2.73, 0.127, 20)
+
+    def scored(
+        self, job_id: int, suite: suites.SuiteRow, model: str, loss: float, rouge: float, letters: int, says: str = ""
+    ) -> int:
+        """One model's answers, each with the first ``letters`` of the reference in it; the evaluation's id."""
+        row = evaluations.begin(self.db, job_id, suite.id, model)
+        for task in suites.tasks(self.db, suite.id):
+            written = Completion(says or f"{model} says: {task.output[:letters]}", "eos", 60, 12, 0.4)
+            score = answers.score_answer(task.output, written, is_classification=task.is_classification)
+            evaluations.add_answer(self.db, row.id, task.position, f"prompt of {task.position}", written, score)
+        found = answers.metrics([item.score for item in evaluations.items(self.db, row.id).values()])
+        evaluations.finish(self.db, row.id, found | {"held_out_loss": loss, "rouge_l": rouge})
+        return row.id
 
 
 def _answer(text: str) -> Completion:

@@ -11,7 +11,7 @@ from rich.cells import cell_len
 
 from alpaca_tui.core.records import ParsedInstance, Verdict
 from alpaca_tui.jobs import live, logs
-from alpaca_tui.store import candidates, datasets, decisions, evaluations, jobs
+from alpaca_tui.store import candidates, datasets, decisions, jobs, suites
 from alpaca_tui.store.database import write
 from alpaca_tui.ui.app import CockpitApp
 from alpaca_tui.ui.literal import BIDI, CONTROL, SURROGATES
@@ -69,12 +69,9 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
             jobs.event(made.db, job.id, "note", everything)
     decisions.decide(made.db, "accept", ids[:3])
     frozen = datasets.freeze(made.db, f"set {everything}", held_out=0.5)
-    items = [
-        evaluations.EvaluationItem(e.position, everything, 0.1)
-        for e in datasets.examples(made.db, frozen.id, "held_out")
-    ]
+    suite = suites.held_out(made.db, frozen)
     for model in (everything, "job:2"):
-        evaluations.record(made.db, 3, frozen.id, everything, model, {"rouge_l": 0.1}, items)
+        made.scored(3, suite, f"{model} again", 3.0, 0.1, 5, says=f"{model} {everything}")
     slots = tuple(live.Slot(text, text, text, 3) for text in (*CORPUS, LONG[:3000]))
     live.LiveWriter(project, 5).write(live.LiveSnapshot(0.0, everything, 0.5, 10.0, 5.0, slots), force=True)
     logs.log_path(project, 5).write_text("\n".join((*CORPUS, everything, LONG)), "utf-8")

@@ -57,7 +57,7 @@ def root(
 
 
 def _register() -> None:
-    from alpaca_tui.cli import datasets, demo, filtering, jobs, machine, project, review, seeds, work
+    from alpaca_tui.cli import chat, compare, datasets, demo, filtering, jobs, machine, project, review, seeds, work
 
     app.add_typer(seeds.app, name="seeds", help="List, check, import and export seed tasks.")
     app.add_typer(review.app, name="review", help="Accept, reject, edit and undo from scripts.")
@@ -65,6 +65,8 @@ def _register() -> None:
     app.add_typer(jobs.app, name="jobs", help="What runs, what happened.")
     project.register(app)
     work.register(app)
+    compare.register(app)
+    chat.register(app)
     filtering.register(app)
     demo.register(app)
     machine.register(app)

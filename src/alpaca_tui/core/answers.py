@@ -14,6 +14,42 @@ _REPETITION = Repetition()
 
 
 @dataclass(frozen=True, slots=True)
+class Metric:
+    """How a figure is shown: its title, whether more is better (None: neither), whether it is a share."""
+
+    name: str
+    title: str
+    more_is_better: bool | None
+    is_share: bool = False
+
+    def shown(self, value: float | None) -> str:
+        """The value as people read it; a dash for none."""
+        if value is None:
+            return "–"
+        if self.is_share:
+            return f"{100 * value:.0f} %"
+        return f"{value:.1f}" if self.name == "words" else f"{value:.3f}"
+
+    def better(self, delta: float | None) -> bool | None:
+        """Whether a change by ``delta`` is for the better; None where that can't be said."""
+        if not delta or self.more_is_better is None:
+            return None
+        return (delta > 0) == self.more_is_better
+
+
+METRICS = (
+    Metric("held_out_loss", "held-out loss", False),
+    Metric("rouge_l", "ROUGE-L", True),
+    Metric("exact_match", "exact match", True, True),
+    Metric("words", "words", None),
+    Metric("empty", "empty", False, True),
+    Metric("repetition", "repetitive", False, True),
+    Metric("cut", "cut off", False, True),
+)
+"""The figures of an evaluation, in the order in which they are shown."""
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerScore:
     """One answer's scores. ``exact`` is None where the task is no classification; ``words`` stand between blanks."""
 

@@ -9,13 +9,14 @@ from pathlib import Path
 import torch
 from peft import PeftModel
 
+from alpaca_tui.core.answers import TaskLoss
 from alpaca_tui.core.errors import AlpacaError, Cancelled
-from alpaca_tui.core.masking import describe, keep_supervised
+from alpaca_tui.core.masking import Encoded, describe, keep_supervised
 from alpaca_tui.core.records import TrainingExample
 from alpaca_tui.core.scoring import mean_loss
 from alpaca_tui.training.config import Precision
 from alpaca_tui.training.data import collate_flattened, evaluation_batches
-from alpaca_tui.training.loss import autocast, summed_loss, to_device
+from alpaca_tui.training.loss import autocast, label_losses, to_device
 from alpaca_tui.training.model import (
     encode,
     load_base,
@@ -46,12 +47,14 @@ def held_out_loss(
     precision: Precision = "auto",
     device: str = "auto",
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_losses: Callable[[dict[int, TaskLoss]], None] = lambda losses: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> LossResult:
     """The loss that training reports, of a model loaded anew: the same masking, the same mean.
 
-    ``on_progress`` gets examples done and in all. Raises AlpacaError where the model or the adapter cannot be loaded,
-    UsageError where no example has anything to predict, Cancelled after a stop.
+    ``on_progress`` gets examples done and in all; ``on_losses``, batch by batch, the loss of each example by its index
+    (0 tokens for one that was dropped), so that a stopped evaluation need not begin anew. Raises AlpacaError where the
+    model or the adapter cannot be loaded, UsageError where no example has anything to predict, Cancelled after a stop.
     """
     cpu = wants_cpu(device)
     resolved = resolve_precision(precision, cpu=cpu)
@@ -67,6 +70,8 @@ def held_out_loss(
     encoded = encode(tokenizer, tokens, examples, max_length)
     report = describe(encoded)
     kept = keep_supervised(encoded)
+    places = [i for i, item in enumerate(encoded) if item.supervised > 0]
+    on_losses({i: TaskLoss(0.0, 0) for i, item in enumerate(encoded) if item.supervised == 0})
 
     model.to(place).eval()
     sums: list[tuple[float, int]] = []
@@ -76,8 +81,16 @@ def held_out_loss(
             if should_stop():
                 raise Cancelled("evaluation was stopped")
             batch = to_device(collate_flattened([kept[i] for i in indices]), place)
-            sums.append((float(summed_loss(model, batch)), int(batch["labels"].numel())))
+            nats = label_losses(model, batch).split([_labels(kept[i]) for i in indices])
+            found = [TaskLoss(float(part.sum()), part.numel()) for part in nats]
+            sums += [(loss.nats, loss.tokens) for loss in found]
+            on_losses({places[i]: loss for i, loss in zip(indices, found, strict=True)})
             done += len(indices)
             on_progress(done, len(kept))
     loss, labels = mean_loss(sums)
     return LossResult(loss=loss, tokens=labels, examples=report.examples, dropped=report.dropped)
+
+
+def _labels(example: Encoded) -> int:
+    """Labels that ``collate_flattened`` makes of an example: nothing predicts its first token."""
+    return len(example.input_ids) - max(1, example.prompt_tokens)

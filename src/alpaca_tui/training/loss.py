@@ -14,10 +14,18 @@ def summed_loss(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
 
     Logits are computed only where a label is: at a vocabulary of 32,000 they are the largest tensor of the step.
     """
+    return torch.nn.functional.cross_entropy(_logits(model, batch), batch["labels"], reduction="sum")
+
+
+def label_losses(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+    """The terms of ``summed_loss``: nats of each label, in order, shape (labels,)."""
+    return torch.nn.functional.cross_entropy(_logits(model, batch), batch["labels"], reduction="none")
+
+
+def _logits(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
     inputs = {name: value for name, value in batch.items() if name != "labels"}
     logits = model(**inputs, use_cache=False).logits
-    logits = logits.reshape(-1, logits.shape[-1]).float()
-    return torch.nn.functional.cross_entropy(logits, batch["labels"], reduction="sum")
+    return logits.reshape(-1, logits.shape[-1]).float()
 
 
 def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:

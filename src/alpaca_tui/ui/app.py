@@ -218,8 +218,9 @@ class CockpitApp(App[None], inherit_bindings=False):
         """Every key."""
         from alpaca_tui.ui.screens.dialogs import Reading, help_text
 
-        lines = help_text(self.current_mode, self.keymap, ascii=self.options.ascii)
-        self.push_screen(Reading(f"Keys: {bindings.TITLES[self.current_mode]}", lines))
+        name = self.screen.NAME if isinstance(self.screen, AppScreen) else self.current_mode
+        lines = help_text(name, self.keymap, ascii=self.options.ascii)
+        self.push_screen(Reading(f"Keys: {bindings.TITLES.get(name, 'Blind A/B')}", lines))
 
     def action_next_theme(self) -> None:
         """The next of our themes."""

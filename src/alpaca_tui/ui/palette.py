@@ -20,7 +20,7 @@ class Commands(Provider):
     def _entries(self) -> list[tuple[str, str, Callable[[], object]]]:
         app = cast("CockpitApp", self.app)
         entries: list[tuple[str, str, Callable[[], object]]] = []
-        for command in bindings.commands(app.current_mode):
+        for command in bindings.commands(getattr(self.screen, "NAME", app.current_mode)):
             if command.id == "palette":
                 continue
             keys = bindings.shown_keys(command, app.keymap, ascii=app.options.ascii)

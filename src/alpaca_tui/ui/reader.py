@@ -56,7 +56,7 @@ class StoreReader:
 
     def facts(self) -> Facts:
         """What the database says now."""
-        from alpaca_tui.store import browse, datasets, decisions, jobs, overview
+        from alpaca_tui.store import browse, datasets, decisions, evaluations, jobs, overview
 
         db = self._db
         seeds, enabled, classification = browse.seed_counts(db)
@@ -69,7 +69,7 @@ class StoreReader:
             newest=tuple(PoolLine(str(id), text) for id, text in browse.newest_in_pool(db, NEWEST_IN_POOL)),
             jobs=rows,
             datasets=tuple(d.name for d in datasets.all_datasets(db)),
-            evaluations=db["evaluations"].count,
+            evaluations=evaluations.count(db),
             decisions_per_hour=round(decisions.pace(db)),
             training=self._newest_training(rows),
         )

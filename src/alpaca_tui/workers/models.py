@@ -14,15 +14,18 @@ from alpaca_tui.store import jobs
 JOB_PREFIX = "job:"
 
 
-def open_backend(spec: str, batch: int) -> Backend:
-    """A backend for the SPEC, the model loaded. Raises AlpacaError with the reason where it can't be."""
+def open_backend(spec: str, batch: int, adapter: Path | None = None) -> Backend:
+    """A backend for the SPEC, the model loaded, with ``adapter`` merged into a local one.
+
+    Raises AlpacaError with the reason where it can't be.
+    """
     ref = models.resolve(spec)
     if ref.path is None:
         raise UsageError(f"{spec} is an endpoint; this version generates with local models only")
     models.check(ref.path)
     from alpaca_tui.backends.local import LocalBackend
 
-    return LocalBackend(ref.path, max_batch=batch, adapter=ref.adapter)
+    return LocalBackend(ref.path, max_batch=batch, adapter=adapter or ref.adapter)
 
 
 def tuned(db: Database, spec: str) -> tuple[str, Path | None]:
@@ -40,3 +43,19 @@ def tuned(db: Database, spec: str) -> tuple[str, Path | None]:
         raise UsageError(f"job {job.id} is a {job.kind} job that is {job.state}; it has no tuned model")
     made = Path(job.result["adapter"])
     return (str(made), None) if job.result.get("method") == "full" else (job.spec["model"], made)
+
+
+def open_model(db: Database, spec: str, batch: int) -> Backend:
+    """A backend for a SPEC or ``job:N``. Raises as ``open_backend`` and ``tuned``."""
+    base, adapter = tuned(db, spec)
+    return open_backend(base, batch, adapter)
+
+
+def local_model(db: Database, spec: str) -> tuple[Path, Path | None] | None:
+    """(checked model directory, adapter if there is one) behind a SPEC or ``job:N``; None for an endpoint."""
+    base, adapter = tuned(db, spec)
+    ref = models.resolve(base)
+    if ref.path is None:
+        return None
+    models.check(ref.path)
+    return ref.path, adapter or ref.adapter

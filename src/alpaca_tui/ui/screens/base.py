@@ -27,6 +27,8 @@ class AppScreen(Screen[None]):
     """A screen with tabs, status line and footer; subclasses fill the body and draw snapshots."""
 
     NAME: ClassVar[str]
+    TAB: ClassVar[str] = ""
+    """The tab that stands out while this screen is shown, where it is not its own."""
     BINDINGS: ClassVar[list[BindingType]] = []
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -47,7 +49,7 @@ class AppScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         """Tabs, body, status, keys."""
         app = self.cockpit
-        yield NavBar(self.NAME, app.glyphs)
+        yield NavBar(self.TAB or self.NAME, app.glyphs)
         with Container(id="body"):
             yield from self.compose_body()
         yield StatusLine(app.glyphs, readonly=app.options.readonly)

@@ -2,78 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from itertools import combinations
 
 from textual.app import ComposeResult
 from textual.containers import Container
 from textual.content import Content
 
-from alpaca_tui.store import datasets, evaluations
-from alpaca_tui.store.datasets import Example
+from alpaca_tui.store import comparisons, evaluations, suites
+from alpaca_tui.store.comparisons import Standing
 from alpaca_tui.store.evaluations import EvaluationItem, EvaluationRow
-from alpaca_tui.ui.figures import clock, number
+from alpaca_tui.store.suites import SuiteTask
+from alpaca_tui.ui import evaluation_view
+from alpaca_tui.ui.figures import duration
 from alpaca_tui.ui.glyphs import Glyphs
-from alpaca_tui.ui.literal import MAX_SHOWN, literal, literal_line
-from alpaca_tui.ui.review_card import heading, named
+from alpaca_tui.ui.literal import literal_line
 from alpaca_tui.ui.screens.base import AppScreen
-from alpaca_tui.ui.snapshot import Snapshot
+from alpaca_tui.ui.snapshot import JobView, Snapshot
 from alpaca_tui.ui.widgets.lines import EMPTY, LinesView, TextView
 
 WIDE_FROM = 110
-COLUMNS = (("held_out_loss", "held-out loss", False), ("rouge_l", "ROUGE-L", True))
-"""(metric, title, whether more is better)."""
 TABLE_ROWS = 12
+Pair = tuple[EvaluationRow, ...]
+
+ORDERS: tuple[tuple[str, Callable[[float], float]], ...] = (
+    ("in order", lambda gain: 0.0),
+    ("most gained in ROUGE-L first", lambda gain: -gain),
+    ("most lost in ROUGE-L first", lambda gain: gain),
+)
+"""How the tasks are gone through, by what the second model gains over the first."""
 
 
 class EvaluationTable(LinesView):
-    """A line a model, the best figure of each job marked."""
+    """A line a model, then one on the blind judgements, then one on the evaluation at work."""
 
     def __init__(self, glyphs: Glyphs) -> None:
         super().__init__(id="evaluation-table", classes="pane")
         self._glyphs = glyphs
         self._rows: list[EvaluationRow] = []
+        self._chosen: Pair = ()
+        self._below: list[Content] = []
+        self._hint = EMPTY
 
-    def show(self, rows: list[EvaluationRow]) -> None:
-        """Show other evaluations."""
-        self._rows = rows
+    def show(self, rows: list[EvaluationRow], chosen: Pair, below: list[Content], hint: Content) -> None:
+        """Show other evaluations; ``hint`` stands where there are none."""
+        self._rows, self._chosen, self._below, self._hint = rows, chosen, below, hint
+        shown = min(len(rows), TABLE_ROWS) + 1 if rows else 2
+        self.styles.height = shown + len(below) + 2
         self.update_lines()
 
     def compose_lines(self, width: int, height: int) -> list[Content]:
         """Header and rows, newest job first."""
         if not self._rows:
-            return [
-                Content("Nothing evaluated yet."),
-                Content.assemble(("n", "$accent bold"), (" scores models on held-out tasks", "$muted")),
-            ]
-        return table_lines(self._rows, width, self._glyphs)[:height]
-
-
-def table_lines(rows: Sequence[EvaluationRow], width: int, glyphs: Glyphs) -> list[Content]:
-    """The table; a star marks the better figure within one job."""
-    name_width = max(16, min(34, width - 56))
-    head = f"  {'job':<5}{'model':<{name_width}}" + "".join(f"{title:>15}" for _, title, _ in COLUMNS)
-    lines = [Content.styled(f"{head}   {'data set':<14}", "$muted underline")]
-    for row in sorted(rows, key=lambda r: (-r.job_id, r.id)):
-        peers = [r for r in rows if r.job_id == row.job_id]
-        name = literal_line(row.model, "bold").truncate(name_width - 1, ellipsis=True)
-        parts: list[Content | tuple[str, str]] = [
-            (f"  {row.job_id:<5}", "$faint"), name, (" " * (name_width - name.cell_length), ""),
-        ]  # fmt: skip
-        for metric, _, more in COLUMNS:
-            value = row.metrics.get(metric)
-            best = len(peers) > 1 and value is not None and value == _best(peers, metric, more)
-            mark = f" {glyphs.check}" if best else "  "
-            parts.append((f"{number(value):>13}{mark}", "$success bold" if best else ""))
-        parts.append(literal_line(f"   {row.suite}", "$muted"))
-        lines.append(Content.assemble(*parts).truncate(width))
-    return lines
-
-
-def _best(rows: Sequence[EvaluationRow], metric: str, more: bool) -> float | None:
-    values = [v for r in rows if (v := r.metrics.get(metric)) is not None]
-    if not values:
-        return None
-    return max(values) if more else min(values)
+            return [Content("Nothing evaluated yet."), self._hint, *self._below][:height]
+        room = max(1, height - len(self._below))
+        chosen = [row.id for row in self._chosen]
+        lines = evaluation_view.table_lines(self._rows, chosen, width, self._glyphs)[:room]
+        return [*lines, *(line.truncate(width, ellipsis=True) for line in self._below)]
 
 
 class EvaluateScreen(AppScreen):
@@ -86,9 +71,13 @@ class EvaluateScreen(AppScreen):
         super().__init__()
         self._seen: object = None
         self._rows: list[EvaluationRow] = []
-        self._examples: list[Example] = []
-        self._outputs: list[dict[int, EvaluationItem]] = []
-        self._place = 0
+        self._pairs: list[Pair] = []
+        self._pair: Pair = ()
+        self._tasks: list[SuiteTask] = []
+        self._items: list[dict[int, EvaluationItem]] = []
+        self._standing: Standing | None = None
+        self._hidden = True
+        self._order = self._place = 0
 
     def compose_body(self) -> ComposeResult:
         """Table, task, up to two outputs."""
@@ -108,73 +97,127 @@ class EvaluateScreen(AppScreen):
             self.query_one(name).set_class(self.size.width < WIDE_FROM, "-away")
         self._draw_task()
 
+    # Reading ------------------------------------------------------------------------------------------------------
+
     def show_snapshot(self, snapshot: Snapshot) -> None:
         """Read the evaluations again where there are more."""
-        if not snapshot.loaded or snapshot.facts.evaluations == self._seen:
+        if not snapshot.loaded:
             return
-        self._seen = snapshot.facts.evaluations
-        self._rows = self.in_store(evaluations.all_evaluations) or []
-        table = self.query_one(EvaluationTable)
-        table.styles.height = min(len(self._rows) + 1, TABLE_ROWS) + 2 if self._rows else 5
-        table.show(self._rows)
-        self._read_outputs()
+        if snapshot.facts.evaluations != self._seen:
+            self._seen = snapshot.facts.evaluations
+            self._rows = self.in_store(evaluations.all_evaluations) or []
+            self._pairs = _pairs(self._rows)
+            self._choose(self._pairs[0] if self._pairs else ())
+        self._draw_table()
+
+    def on_screen_resume(self) -> None:
+        """Somebody may have judged meanwhile."""
+        self._read_standing()
+        super().on_screen_resume()
+
+    def _choose(self, pair: Pair) -> None:
+        """Show these two models."""
+        self._pair, self._place = pair, 0
+        self._items = [self.in_store(lambda db, row=row: evaluations.items(db, row.id)) or {} for row in pair]  # type: ignore[misc]
+        known = set().union(*self._items)
+        tasks = self.in_store(lambda db: suites.tasks(db, pair[0].suite_id)) if pair else None
+        self._tasks = [task for task in tasks or [] if task.position in known]
+        self._sort()
+        self._read_standing()
         self._draw_task()
 
-    @property
-    def _compared(self) -> list[EvaluationRow]:
-        """The models of the newest job, two at most."""
-        if not self._rows:
-            return []
-        newest = self._rows[-1].job_id
-        return [r for r in self._rows if r.job_id == newest][-2:]
+    def _sort(self) -> None:
+        key = ORDERS[self._order][1]
+        self._tasks.sort(key=lambda task: (key(self._gain(task.position)), task.position))
 
-    def _read_outputs(self) -> None:
-        compared = self._compared
-        self._outputs, self._examples = [], []
-        if not compared:
-            return
-        for row in compared:
-            items = self.in_store(lambda db, row=row: evaluations.items(db, row.id)) or []  # type: ignore[misc]
-            self._outputs.append({item.position: item for item in items})
-        known = set().union(*self._outputs)
-        rows = self.in_store(lambda db: datasets.examples(db, compared[0].dataset_id, "held_out")) or []
-        self._examples = [e for e in rows if e.position in known]
-        self._place = min(self._place, max(0, len(self._examples) - 1))
+    def _gain(self, position: int) -> float:
+        scores = [items[position].score.rouge_l if position in items else 0.0 for items in self._items]
+        return scores[-1] - scores[0]
+
+    def _read_standing(self) -> None:
+        self._standing, self._hidden = None, True
+        if len(self._pair) == 2:
+            found = self.in_store(lambda db: comparisons.find_comparison(db, self._pair[0], self._pair[1]))
+            if found is not None:
+                self._standing = self.in_store(lambda _: found.standing())
+                self._hidden = bool(self._standing and self._standing.left) and not found.revealed
+
+    # Drawing ------------------------------------------------------------------------------------------------------
+
+    def _draw_table(self) -> None:
+        job = self.snapshot.newest("evaluate")
+        below = [_at_work(job)] if job is not None and job.active else []
+        if len(self._pair) == 2:
+            below.append(evaluation_view.standing_line(self._standing, hidden=self._hidden))
+        where = "held-out tasks" if self.snapshot.facts.datasets else "the seed tasks, for no data set is frozen yet"
+        hint = Content.assemble(("n", "$accent bold"), (f" scores models on {where}", "$muted"))
+        self.query_one(EvaluationTable).show(self._rows, self._pair, below, hint)
 
     def _draw_task(self) -> None:
         task = self.query_one("#task", TextView)
-        task.border_title = "Held-out task"
-        if not self._examples:
-            task.show([Content.styled("What the models wrote for each held-out task is shown here.", "$muted")])
+        task.border_title = "Task"
+        if not self._tasks:
+            task.show([Content.styled("What the models wrote for each task is shown here.", "$muted")])
             for name in ("#output-0", "#output-1"):
                 self.query_one(name, TextView).show([])
             return
-        example = self._examples[self._place]
-        task.border_title = f"Held-out task {self._place + 1} of {len(self._examples)}"
-        paragraphs = [heading("Instruction"), literal(example.instruction, limit=MAX_SHOWN)]
-        if example.input:
-            paragraphs += [EMPTY, heading("Input"), literal(example.input, limit=MAX_SHOWN)]
-        paragraphs += [EMPTY, heading("Reference"), literal(example.output, limit=MAX_SHOWN)]
-        for place, (row, outputs) in enumerate(zip(self._compared, self._outputs, strict=True)):
-            written = _output(row, outputs.get(example.position))
-            paragraphs += [] if self.size.width >= WIDE_FROM else [EMPTY, *written]
+        example = self._tasks[self._place]
+        held_out = "Held-out task" if self._pair[0].suite != suites.SEEDS else "Seed task"
+        order = f", {ORDERS[self._order][0]}" if self._order else ""
+        task.border_title = f"{held_out} {self._place + 1} of {len(self._tasks)}{order}"
+        paragraphs = evaluation_view.task_paragraphs(example)
+        found = [items.get(example.position) for items in self._items]
+        for place, row in enumerate(self._pair):
+            other = found[1 - place] if len(found) == 2 else None
+            answer = evaluation_view.answer_paragraphs(row, found[place], other)
+            paragraphs += [] if self.size.width >= WIDE_FROM else [EMPTY, *answer]
             view = self.query_one(f"#output-{place}", TextView)
             view.border_title = "Tuned" if row.model.startswith("job:") else "Base"
-            view.show(written)
+            view.show(answer)
+        if len(self._pair) < 2:
+            self.query_one("#output-1", TextView).show([])
         task.show(paragraphs)
 
+    # Keys ---------------------------------------------------------------------------------------------------------
+
     def _step(self, by: int) -> None:
-        if self._examples:
-            self._place = (self._place + by) % len(self._examples)
+        if self._tasks:
+            self._place = (self._place + by) % len(self._tasks)
             self._draw_task()
 
     def action_next_item(self) -> None:
-        """The next held-out task."""
+        """The next task."""
         self._step(1)
 
     def action_previous_item(self) -> None:
-        """The held-out task before."""
+        """The task before."""
         self._step(-1)
+
+    def action_order(self) -> None:
+        """Go through the tasks in another order."""
+        self._order, self._place = (self._order + 1) % len(ORDERS), 0
+        self._sort()
+        self._draw_task()
+
+    def action_other(self) -> None:
+        """Another two models."""
+        if len(self._pairs) < 2:
+            self.cockpit.say("There are no other two models that were scored on one suite.")
+            return
+        self._choose(self._pairs[(self._pairs.index(self._pair) + 1) % len(self._pairs)])
+        self._draw_table()
+
+    def action_blind(self) -> None:
+        """Judge the two models' answers without their names."""
+        from alpaca_tui.ui.screens.blind import BlindScreen
+
+        if len(self._pair) < 2:
+            self.cockpit.say("Judging takes two models scored on one suite: press n and name both, by comma.")
+            return
+        one, other = self._pair
+        found = self.in_store(lambda db: comparisons.Sitting(comparisons.open_comparison(db, one, other)))
+        if found is not None:
+            self.app.push_screen(BlindScreen(found))
 
     def action_evaluate(self) -> None:
         """Start an evaluation."""
@@ -185,8 +228,25 @@ class EvaluateScreen(AppScreen):
         self.stop_job(self.snapshot.newest("evaluate"))
 
 
-def _output(row: EvaluationRow, item: EvaluationItem | None) -> list[Content]:
-    if item is None:
-        return [named(row.model), Content.styled("no output for this task", "$muted")]
-    score = f"ROUGE-L {item.rouge_l:.3f}, {clock(row.created_at)}"
-    return [named(row.model, score), literal(item.output, limit=MAX_SHOWN)]
+def _pairs(rows: list[EvaluationRow]) -> list[Pair]:
+    """Every two models that were scored on one suite, each by its newest evaluation there; the newest two first.
+
+    Where no suite has two, the newest one alone.
+    """
+    newest = {(row.suite_id, row.model): row for row in rows}
+    kept = sorted(newest.values(), key=lambda row: row.id)
+    pairs: list[Pair] = [(a, b) for a, b in combinations(kept, 2) if a.suite_id == b.suite_id]
+    pairs.sort(key=lambda pair: (pair[1].id, pair[0].id), reverse=True)
+    return pairs or [(row,) for row in kept[-1:]]
+
+
+def _at_work(job: JobView) -> Content:
+    """What the evaluation at work does now."""
+    now = job.live[0] if job.live else None
+    if now is None:
+        return Content.styled(f"Job {job.row.id} is {job.row.state}", "$muted")
+    parts = [f"{100 * now.progress:.0f} %" if now.progress is not None else ""]
+    parts += [f"{now.tokens_per_s:.0f} tok/s"] if now.tokens_per_s else []
+    parts += [f"{duration(now.eta_s)} left"] if now.eta_s else []
+    note = ", ".join(part for part in parts if part)
+    return Content.assemble((f"Job {job.row.id}: ", "$accent"), literal_line(now.activity), (f"  {note}", "$muted"))

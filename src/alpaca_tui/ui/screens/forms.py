@@ -13,6 +13,8 @@ from alpaca_tui.ui.snapshot import Snapshot
 if TYPE_CHECKING:
     from alpaca_tui.ui.app import CockpitApp
 
+SEED_SUITE = "(the seed tasks)"
+"""What the form calls the suite of seeds; no data set's name can be mistaken for it."""
 MODEL_NOTE = "smollm2-135m, a directory, a hub id, or openai:MODEL@URL."
 
 
@@ -185,18 +187,15 @@ class Forms:
     def evaluate(self) -> None:
         """The dialog that scores models."""
         names = self._snapshot.facts.datasets
-        if not names:
-            self._app.say("There is no data set yet. Freeze one in Train (5, then f).", "warning")
-            return
         tuned = [j for j in self._snapshot.jobs if j.row.kind == "train" and j.row.state == "succeeded"]
         base = tuned[0].row.spec["model"] if tuned else self._app.config.generate.model
-        dataset = tuned[0].row.spec["dataset"] if tuned else names[-1]
+        suite = tuned[0].row.spec["dataset"] if tuned else names[-1] if names else SEED_SUITE
         models = f"{base}, job:{tuned[0].row.id}" if tuned else base
-        intro = "Scores models on the held-out tasks of a data set." + ("" if tuned else " No model is tuned yet.")
+        intro = "Scores models on the same tasks." + ("" if tuned else " No model is tuned yet.")
         fields = [
-            Field("dataset", "Data set", dataset, names, "Its held-out rows are used."),
+            Field("suite", "Tasks of", suite, (*names, SEED_SUITE), "A data set's held-out rows, or the seed tasks."),
             Field("models", "Models", models, note="By comma; job:N is what training job N made."),
-            Field("limit", "At most", "", note="Held-out tasks; empty: all."),
+            Field("limit", "At most", "", note="Tasks; empty: all."),
         ]
         self._form("Evaluate", intro, fields, self._start_evaluate)
 
@@ -207,7 +206,8 @@ class Forms:
         if not models:
             raise AlpacaError("Name at least one model.")
         limit = whole(values, "limit", "At most", 1)
-        spec = EvaluateSpec.model_validate({"dataset": values["dataset"], "models": models, "limit": limit})
+        dataset = None if values["suite"] == SEED_SUITE else values["suite"]
+        spec = EvaluateSpec.model_validate({"dataset": dataset, "models": models, "limit": limit})
         self._app.work.submit("evaluate", spec, "Evaluation")
 
     def freeze(self) -> None:
