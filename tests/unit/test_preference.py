@@ -94,7 +94,8 @@ def test_the_sentence_says_what_may_be_said() -> None:
     assert verdict_sentence(Tally(1, 9), "base", "job:2", 9).startswith("job:2 is preferred, 9 to 1")
     assert verdict_sentence(Tally(9, 1), "base", "job:2", 9).startswith("base is preferred, 9 to 1")
     assert "3 more at this rate would do." in verdict_sentence(Tally(0, 3), "base", "job:2", 9)
-    assert "3 more at this rate would do; only 2 left" in verdict_sentence(Tally(0, 3), "base", "job:2", 2)
+    assert "3 more at this rate would do, but 2 are left in" in verdict_sentence(Tally(0, 3), "base", "job:2", 2)
+    assert "3 more at this rate would do, but none is left" in verdict_sentence(Tally(0, 3), "base", "job:2", 0)
     assert verdict_sentence(Tally(4, 4), "base", "job:2", 9).startswith("Even so far, 4 to 4")
     assert "No task of 3 shows" in verdict_sentence(Tally(tie=2, both_bad=1), "base", "job:2", 9)
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from alpaca_tui.cli import common
 from alpaca_tui.core.errors import AlpacaError
+
+if TYPE_CHECKING:
+    from alpaca_tui.core import exchange
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -20,6 +24,7 @@ class Format(StrEnum):
     alpaca = "alpaca"
     jsonl = "jsonl"
     chat = "chat"
+    parquet = "parquet"
 
 
 class Split(StrEnum):
@@ -68,28 +73,42 @@ def export(
     name: str,
     file: Path,
     format: Annotated[
-        Format, typer.Option(help="alpaca: one JSON list; jsonl: one object a line, with the split; chat: messages.")
+        Format,
+        typer.Option(
+            help="alpaca: one JSON list; jsonl: one object a line, with the split; chat: messages; "
+            "parquet: columns, with the split (needs the extra alpaca-tui[parquet])."
+        ),
     ] = Format.alpaca,
     split: Annotated[Split | None, typer.Option(help="One part only; default: both.")] = None,
 ) -> None:
     """Write a data set to a file, whole or not at all."""
-    from alpaca_tui.core import exchange
     from alpaca_tui.store import datasets
 
     db = common.open_db(ctx)
     row = datasets.get(db, name)
     examples = datasets.examples(db, row.id, split)
     records = [(e.split, e.instruction, e.input, e.output) for e in examples]
-    dump = {Format.alpaca: exchange.dump_alpaca, Format.jsonl: exchange.dump_jsonl, Format.chat: exchange.dump_chat}
-    text = dump[format](records)
+    data = _dump(format, records)
     temporary = file.with_name(file.name + ".part")
     try:
-        temporary.write_text(text, "utf-8")
+        temporary.write_bytes(data)
         temporary.replace(file)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise AlpacaError(f"cannot write {file}: {error.strerror}") from error
     common.emit(ctx, {"file": str(file), "examples": len(examples)}, f"{len(examples)} examples in {file}")
+
+
+def _dump(format: Format, records: Sequence[exchange.Record]) -> bytes:
+    """The file's bytes. Raises AlpacaError where the format needs what is not installed."""
+    from alpaca_tui.core import exchange
+
+    if format is Format.parquet:
+        from alpaca_tui.core.parquet import dump_parquet
+
+        return dump_parquet(records)
+    dump = {Format.alpaca: exchange.dump_alpaca, Format.jsonl: exchange.dump_jsonl, Format.chat: exchange.dump_chat}
+    return dump[format](records).encode("utf-8")
 
 
 @app.command("import")

@@ -161,5 +161,5 @@ def verdict_sentence(tally: Tally, first: str, second: str, left: int) -> str:
     needed = more_needed(tally)
     if needed is None:
         return f"Even so far, {tally.first} to {tally.second}: not enough judgements to tell them apart (p = {p:.2g})."
-    shortage = f"; only {left} left in this suite" if needed > left else ""
+    shortage = "" if needed <= left else f", but {left or 'none'} {'is' if left < 2 else 'are'} left in this suite"
     return f"Not enough judgements to tell (p = {p:.2g}): {needed} more at this rate would do{shortage}."

@@ -19,8 +19,8 @@ from alpaca_tui.ui.widgets.lines import EMPTY
 COMMON = "$muted"
 DIFFERENT = "bold"
 _JOB_CELLS = 6
-_VALUE_CELLS = {"held_out_loss": 9, "rouge_l": 9, "exact_match": 8, "words": 8, "empty": 8, "repetition": 8, "cut": 8}
-_TITLES = {"held_out_loss": "loss", "exact_match": "exact", "repetition": "repet."}
+_VALUE_CELLS = {"held_out_loss": 8, "rouge_l": 9, "exact_match": 8, "words": 7, "empty": 8, "repetition": 8, "cut": 8}
+_TITLES = {"held_out_loss": "loss", "exact_match": "exact", "repetition": "repet.", "cut": "cut"}
 _INTERVAL_CELLS = 13
 _NAME_CELLS = (14, 34)
 

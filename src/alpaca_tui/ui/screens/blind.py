@@ -83,6 +83,7 @@ class BlindScreen(AppScreen):
         self.query_one(BlindHead).show(Content.assemble(*parts))
         task, left, right = (self.query_one(f"#blind-{name}", TextView) for name in ("task", "left", "right"))
         blind = self._sitting.current
+        self.query_one("#blind-answers").set_class(blind is None, "-away")
         if blind is None:
             task.border_title = "Every task is judged" if judged else "Nothing to judge"
             task.show(self._ended())
