@@ -10,5 +10,6 @@ CREATE TEMP TABLE new_verdicts (
     neighbour_candidate_id INTEGER,
     detail                 TEXT    NOT NULL,
     tokenizer              TEXT    NOT NULL,
+    parameters             TEXT    NOT NULL,
     PRIMARY KEY (candidate_id, rule)
 ) WITHOUT ROWID;

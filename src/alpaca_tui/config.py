@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from platformdirs import user_data_path
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from alpaca_tui.core.errors import UsageError
 from alpaca_tui.core.pack_options import PackOptions
 from alpaca_tui.core.rouge import TokenizerName
+from alpaca_tui.core.rule_settings import RuleSettings
+from alpaca_tui.core.rule_text import BANNED_WORDS, CONTENT_WORDS
 
 PROJECT_VARIABLE = "ALPACA_TUI_PROJECT"
 CONFIG_NAME = "config.toml"
@@ -39,13 +41,132 @@ class GenerateConfig(_Section):
     """How generation departs from its recipe: ``mode``, ``human``, ``machine``, ``settings`` and so on."""
 
 
+class _Parameters(_Section):
+    """A rule's parameters; what is not set stays as shipped."""
+
+    def changed(self) -> dict[str, Any]:
+        """Those that are set, as the rule's object takes them."""
+        return {name: value for name, value in self.model_dump().items() if value is not None}
+
+
+_Share = Annotated[float, Field(ge=0, le=1)]
+_Words = tuple[Annotated[str, Field(pattern=r"\S")], ...]
+
+
+class LengthParameters(_Parameters):
+    """``length``: an instruction's words (tokens, with the unicode tokenizer)."""
+
+    min_words: int | None = Field(None, ge=0)
+    max_words: int | None = Field(None, ge=1)
+
+
+class WordParameters(_Parameters):
+    """``banned_words`` or ``content``: words and phrases, found as whole words in any case."""
+
+    words: _Words | None = None
+    """In place of the shipped list."""
+    more: _Words = ()
+    """Added to the list."""
+
+    def listed(self, shipped: tuple[str, ...]) -> dict[str, Any]:
+        """The list as the rule's object takes it."""
+        if self.words is None and not self.more:
+            return {}
+        return {"words": (*(shipped if self.words is None else self.words), *self.more)}
+
+
+class PrefixParameters(_Parameters):
+    """``program_prefix``."""
+
+    prefixes: _Words | None = None
+
+
+class RepetitionParameters(_Parameters):
+    """``repetition``, for instructions and instances alike."""
+
+    max_loop: int | None = Field(None, ge=1)
+    longest_phrase: int | None = Field(None, ge=1, le=100)
+    max_share: _Share | None = None
+    min_unique: _Share | None = None
+    min_tokens: int | None = Field(None, ge=1)
+
+
+class EchoParameters(_Parameters):
+    """``echo``: ROUGE-L of output with input, from how many tokens on, and which instructions may ask for it."""
+
+    threshold: _Share | None = None
+    min_tokens: int | None = Field(None, ge=0)
+    editing_stems: _Words | None = None
+
+
+class NearDuplicateParameters(_Parameters):
+    """``near_duplicate_instance``."""
+
+    threshold: _Share | None = None
+    min_tokens: int | None = Field(None, ge=0)
+
+
+def _rule_names() -> list[str]:
+    # Imported where it is needed: the rules bring NumPy with them, and every start reads the configuration.
+    from alpaca_tui.core.instance_rules import INSTANCE_RULES
+    from alpaca_tui.core.instruction_rules import INSTRUCTION_RULES
+
+    names = [rule.name for rule in INSTRUCTION_RULES] + [rule.name for rule in INSTANCE_RULES]
+    return list(dict.fromkeys(names))
+
+
 class RulesConfig(_Section):
-    """The filter's rules, by name."""
+    """The filter's rules, by name: which apply, in which order, with which parameters."""
 
     disabled: tuple[str, ...] = ()
     """Rules that are not applied."""
+    order: tuple[str, ...] = ()
+    """Rules that come first, in this order; a rejection is counted under the first rule that fails."""
     tokenizer: TokenizerName = "rouge"
     """How texts are cut into words for every score: ``rouge`` as in the paper; ``unicode`` for any language."""
+    length: LengthParameters = LengthParameters()
+    banned_words: WordParameters = WordParameters()
+    program_prefix: PrefixParameters = PrefixParameters()
+    content: WordParameters = WordParameters()
+    repetition: RepetitionParameters = RepetitionParameters()
+    echo: EchoParameters = EchoParameters()
+    near_duplicate_instance: NearDuplicateParameters = NearDuplicateParameters()
+
+    @field_validator("disabled", "order")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        known = _rule_names() if names else []
+        unknown = next((name for name in names if name not in known), None)
+        if unknown is not None:
+            raise ValueError(f"there is no rule {unknown!r}; the rules are {', '.join(known)}")
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"{twice!r} is named twice")
+        return names
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> RulesConfig:
+        if self.length.changed():
+            from alpaca_tui.core.instruction_rules import Length
+
+            rule = Length(**self.length.changed())
+            if rule.min_words > rule.max_words:
+                bounds = f"min_words is {rule.min_words} and max_words {rule.max_words}"
+                raise ValueError(f"length: {bounds}, so nothing passes")
+        return self
+
+    def settings(self) -> RuleSettings:
+        """As the lists of rules take them."""
+        parameters = {
+            "length": self.length.changed(),
+            "banned_words": self.banned_words.listed(BANNED_WORDS),
+            "program_prefix": self.program_prefix.changed(),
+            "content": self.content.listed(CONTENT_WORDS),
+            "repetition": self.repetition.changed(),
+            "echo": self.echo.changed(),
+            "near_duplicate_instance": self.near_duplicate_instance.changed(),
+        }
+        return RuleSettings(self.disabled, self.order, {rule: values for rule, values in parameters.items() if values})
 
 
 class UiConfig(_Section):
@@ -69,19 +190,36 @@ class Config(_Section):
 
 def load(project: Path) -> Config:
     """The project's configuration. Raises UsageError naming the file and the faulty value."""
-    path = project / CONFIG_NAME
+    return load_file(project / CONFIG_NAME, missing_ok=True)
+
+
+def load_file(path: Path, *, missing_ok: bool = False) -> Config:
+    """The configuration in a file of that form. Raises UsageError naming the file and the faulty value."""
     try:
         values: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return Config()
+    except FileNotFoundError as error:
+        if missing_ok:
+            return Config()
+        raise UsageError(f"{path} does not exist") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from error
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{path}: {where}: {first['msg']}") from error
+        raise UsageError(f"{path}: {_said(error)}") from error
+
+
+def _said(error: ValidationError) -> str:
+    """The first fault: where it is, what stands there, what would be right."""
+    first = error.errors()[0]
+    where, message = [*map(str, first["loc"])], first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        section: Any = Config
+        for part in where[:-1]:
+            section = section.model_fields[part].annotation
+        return f"{'.'.join(where)}: there is no such setting; there are {', '.join(section.model_fields)}"
+    value = "" if isinstance(first["input"], (dict, list, tuple)) else f" is {first['input']!r}"
+    return f"{'.'.join(where)}{value}: {message[:1].lower()}{message[1:]}"
 
 
 def project_directory(explicit: Path | None) -> Path:

@@ -251,9 +251,8 @@ def test_the_curve(project: Path) -> None:
     assert value["curve"] == [list(point) for point in replays.threshold_curve(db)]
     said = alpaca("--project", project, "filter", "--curve").stdout
     assert "would keep 3 at 0.70" in said
-    assert "leave out --rules and --without" in refusal(
-        2, "--project", project, "filter", "--curve", "--without", "length"
-    )
+    more = dict(answer("--project", project, "filter", "--curve", "--without", "length")["curve"])
+    assert all(more[x] == kept + 1 for x, kept in value["curve"])
 
 
 def test_the_chart_has_its_ends_at_the_ends() -> None:
@@ -274,6 +273,61 @@ def test_the_projects_own_settings_count(project: Path) -> None:
     assert answer("--project", project, "filter", "--tokenizer", "unicode")["kept"] == 6
     (project / "config.toml").write_text('[rules]\ntokenizer = "latin"\n', "utf-8")
     assert "rules.tokenizer" in refusal(2, "--project", project, "filter")
+
+
+def test_a_changed_rule_shows_its_effect_in_a_replay_and_can_be_applied(project: Path) -> None:
+    config = project / "config.toml"
+    config.write_text(
+        '[rules]\norder = ["duplicate"]\ndisabled = ["novelty"]\n'
+        '[rules.length]\nmin_words = 2\nmax_words = 9\n[rules.banned_words]\nmore = ["bakery"]\n',
+        "utf-8",
+    )
+    value = answer("--project", project, "filter")
+    assert value["before"] == {"kept": 3, "rejected": {"novelty": 2, "duplicate": 1, "length": 1}}
+    assert (value["kept"], value["rejected"]) == (2, {"length": 3, "duplicate": 1, "banned_words": 1})
+    said = alpaca("--project", project, "filter").stdout
+    assert "kept                3      2     -1" in said
+    assert "candidate 7: banned_words: Suggest a name for a small bakery" in said
+    assert "nothing was changed" in said
+    assert answer("--project", project, "filter", "--apply")["applied"] == 1
+    assert answer("--project", project, "status")["candidates"]["kept"] == 2
+    again = answer("--project", project, "filter")
+    assert (again["before"]["kept"], again["changes"]["candidates"]) == (2, [])
+    config.unlink()
+    assert answer("--project", project, "filter")["kept"] == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[rules]\ndisabled = ["lenght"]', "rules.disabled: there is no rule 'lenght'; the rules are length, "),
+        ('[rules]\norder = ["novelty", "novelty"]', "rules.order: 'novelty' is named twice"),
+        ("[rules.length]\nmin_words = -1", "rules.length.min_words is -1: "),
+        ("[rules.length]\nmin_words = 200", "min_words is 200 and max_words 150, so nothing passes"),
+        (
+            "[rules.length]\nminimum = 3",
+            "rules.length.minimum: there is no such setting; there are min_words, max_words",
+        ),
+        ("[rules.echo]\nthreshold = 1.5", "rules.echo.threshold is 1.5: "),
+        ("[rules.repetition]\nmax_loop = 'x'", "rules.repetition.max_loop is 'x': "),
+        ("[rules.banned_words]\nwords = ['a', ' ']", "rules.banned_words.words.1 is ' ': "),
+        ("[rules.novelty]\nthreshold = 0.5", "rules.novelty: there is no such setting"),
+    ],
+)
+def test_a_fault_in_the_rules_is_one_sentence_with_file_and_value(project: Path, text: str, said: str) -> None:
+    (project / "config.toml").write_text(text, "utf-8")
+    line = refusal(2, "--project", project, "filter")
+    assert f"{project / 'config.toml'}: " in line
+    assert said in line
+
+
+def test_a_file_can_be_filtered_by_a_projects_rules(tmp_path: Path) -> None:
+    file, config = lines_file(tmp_path / "in.jsonl", TEXTS), tmp_path / "rules.toml"
+    config.write_text("[generate]\nthreshold = 0.95\n[rules.length]\nmin_words = 2", "utf-8")
+    value = answer("filter", file, "--config", config)
+    assert (value["threshold"], value["kept"], value["rejected"]) == (0.95, 6, {"duplicate": 1})
+    assert "does not exist" in refusal(2, "filter", file, "--config", tmp_path / "none.toml")
+    assert "go with a FILE" in refusal(2, "filter", "--config", config)
 
 
 def test_a_generation_at_work_forbids_to_apply(project: Path) -> None:

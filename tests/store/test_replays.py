@@ -11,7 +11,7 @@ from alpaca_tui.core.errors import AlpacaError, RefusedError, UsageError
 from alpaca_tui.core.records import Completion, Instance, Neighbour, ParsedInstance, SeedTask
 from alpaca_tui.core.replay import rejudge
 from alpaca_tui.core.rouge import TokenizerName
-from alpaca_tui.core.rules import first_failure, instruction_rules
+from alpaca_tui.core.rules import RuleSettings, first_failure, instruction_rules
 from alpaca_tui.store import candidates, decisions, jobs, neighbours, overview, replays, samples, seeds
 from alpaca_tui.store.database import write
 from alpaca_tui.workers.screening import Screen
@@ -75,9 +75,9 @@ def test_pairs_found_afterwards_equal_those_kept_while_filtering(worker: Worker,
     seen: list[tuple[int, int]] = []
     neighbours.complete(db, "rouge", lambda done, total: seen.append((done, total)))
     assert db.execute(PAIRS).fetchall() == kept
-    assert seen == [(i, len(TEXTS)) for i in range(1, len(TEXTS) + 1)]
+    assert seen == [(len(TEXTS), len(TEXTS))]
     neighbours.complete(db, "rouge", lambda done, total: seen.append((done, total)))
-    assert len(seen) == len(TEXTS)
+    assert len(seen) == 1
 
 
 def test_a_worker_that_goes_on_knows_the_earlier_texts(worker: Worker, filler: Filler, db: Database) -> None:
@@ -279,15 +279,26 @@ def test_a_rule_can_be_switched_off_and_on_again(worker: Worker, db: Database) -
         replays.preview(db, 0.7, rules=["lenght"])
 
 
+OTHER_RULES = (
+    RuleSettings(),
+    RuleSettings(parameters={"length": {"min_words": 1}}),
+    RuleSettings(parameters={"length": {"max_words": 9}}),  # refuses a text that the pairs take for certain
+    RuleSettings(("punctuation_start",), ("novelty", "duplicate"), {"banned_words": {"words": ("ant",)}}),
+)
+
+
+@pytest.mark.parametrize("settings", OTHER_RULES)
 @pytest.mark.parametrize("tokenizer", ["rouge", "unicode"])
-@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.6, 0.7, 0.9, 1.0])
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.6, 0.7, 1.0])
 def test_every_way_of_replaying_stores_what_the_rules_say(
-    worker: Worker, db: Database, threshold: float, tokenizer: TokenizerName
+    worker: Worker, db: Database, threshold: float, tokenizer: TokenizerName, settings: RuleSettings
 ) -> None:
     """From stored verdicts and pairs, by judging texts alone, and by judging all: as if filtered so from the start."""
     worker.filter(*TEXTS)
-    rules = instruction_rules(threshold, tokenizer)
-    replay = replays.apply(db, threshold, tokenizer=tokenizer, rules=[rule.name for rule in rules])
+    before = everything(db)
+    rules = instruction_rules(threshold, tokenizer, settings)
+    names = [rule.name for rule in rules]
+    replay = replays.apply(db, threshold, tokenizer=tokenizer, rules=names, settings=settings)
     known = [Neighbour("seed", row.id, row.task.instruction) for row in seeds.all_seeds(db)]
     asked = [Neighbour("candidate", r["id"], r["instruction"]) for r in db["candidates"].rows]
     judged = rejudge(known, asked, rules, tokenizer)
@@ -296,15 +307,45 @@ def test_every_way_of_replaying_stores_what_the_rules_say(
     assert replay.after.kept == failures.count(None)
     stored = db.execute(
         "SELECT candidate_id, rule, passed, score, threshold, detail, neighbour_seed_id, neighbour_candidate_id, "
-        "tokenizer FROM candidate_verdicts ORDER BY 1, position"
+        "tokenizer, parameters FROM candidate_verdicts ORDER BY 1, position"
     ).fetchall()
     expected = []
     for candidate, verdicts in zip(asked, judged, strict=True):
         for v in verdicts:
             near = {v.neighbour.kind: v.neighbour.id} if v.neighbour else {}
             ids = (near.get("seed"), near.get("candidate"))
-            expected.append((candidate.id, v.rule, v.passed, v.score, v.threshold, v.detail, *ids, tokenizer))
+            expected.append(
+                (candidate.id, v.rule, v.passed, v.score, v.threshold, v.detail, *ids, tokenizer, v.parameters)
+            )
     assert stored == expected
+    assert replays.preview(db, threshold, tokenizer=tokenizer, rules=names, settings=settings).candidates == ()
+    replays.undo(db)
+    assert everything(db) == before
+
+
+@pytest.mark.parametrize("settings", OTHER_RULES)
+def test_the_curve_by_other_rules_is_what_previews_by_them_say(
+    worker: Worker, db: Database, settings: RuleSettings
+) -> None:
+    worker.filter(*TEXTS)
+    names = [rule.name for rule in instruction_rules(settings=settings)]
+    curve = replays.threshold_curve(db, rules=names, settings=settings)
+    for x, kept in curve[::5]:
+        assert replays.preview(db, x, rules=names, settings=settings).after.kept == kept
+
+
+def test_a_worker_judges_by_the_configured_rules_and_a_replay_takes_them_over(filler: Filler, db: Database) -> None:
+    config = RulesConfig.model_validate({"order": ["novelty"], "length": {"min_words": 2}})
+    worker = Worker(filler, rules=config)
+    jobs.request_stop(db, filler.job_id)
+    worker.filter(*TEXTS)
+    first = db.execute("SELECT rule, parameters FROM candidate_verdicts WHERE candidate_id = 1 ORDER BY position")
+    assert first.fetchmany(2) == [("novelty", ""), ("length", '{"min_words": 2}')]
+    assert list(sides(db).values()) == [None, "novelty", None, "novelty", "novelty", None, None]
+    # As judged, only X changes: the order stays. As shipped, "Say so" is too short and the repeat a duplicate.
+    assert replays.preview(db, 0.7).after.rejected == {"novelty": 3}
+    every = [rule.name for rule in instruction_rules()]
+    assert replays.preview(db, 0.7, rules=every).after.rejected == {"novelty": 2, "duplicate": 1, "length": 1}
 
 
 def test_a_project_in_another_script_uses_its_tokenizer_throughout(filler: Filler, db: Database) -> None:

@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 
+from alpaca_tui.core import neighbours
 from alpaca_tui.core.errors import UsageError
 from alpaca_tui.core.neighbours import SHOWN_PAIRS, PairFinder, Pairs, collect
 from alpaca_tui.core.records import Neighbour, Verdict
@@ -131,13 +132,28 @@ def key(verdict: Verdict) -> tuple[str, int] | None:
     return (verdict.neighbour.kind, verdict.neighbour.id) if verdict.neighbour else None
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.lists(TEXTS, max_size=3), CANDIDATES, st.integers(1, 6), st.sampled_from([1, 20]))
+def test_pairs_found_in_blocks_are_those_found_one_by_one(
+    seeds: list[str], texts: list[tuple[str, bool]], block: int, at_once: int
+) -> None:
+    asked = [(3 * i + 5, text, not refused) for i, (text, refused) in enumerate(texts)]
+    finder = PairFinder(enumerate(seeds, start=1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(neighbours, "_BLOCK", block)
+        patch.setattr(neighbours, "_PAIRS_AT_ONCE", at_once)
+        together = list(PairFinder(enumerate(seeds, start=1)).find_all(asked))
+    assert together == [finder.find(*one) for one in asked]
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.lists(TEXTS, max_size=2), CANDIDATES, st.booleans(), st.booleans())
 def test_either_rule_can_be_switched_off(
     seeds: list[str], texts: list[tuple[str, bool]], duplicate: bool, novelty: bool
 ) -> None:
     items, pairs, scope = prepared(seeds, texts)
-    scope = Scope(scope.seeds, duplicate, novelty)
+    applied = [("duplicate", duplicate), ("novelty", novelty)]
+    scope = Scope(scope.seeds, tuple(rule for rule, applies in applied if applies))
     for threshold, kept in zip(THRESHOLDS, curve(items, pairs, THRESHOLDS, scope), strict=True):
         decisions = replay(items, pairs, threshold, scope)
         assert kept == sum(d.rejected_by is None for d in decisions)

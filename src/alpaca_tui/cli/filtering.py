@@ -16,7 +16,9 @@ from alpaca_tui.core.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from alpaca_tui.core.instruction_rules import InstructionRule
     from alpaca_tui.core.rouge import TokenizerName
+    from alpaca_tui.core.rule_settings import RuleSettings
     from alpaca_tui.store.replays import CandidateChange, Replay
 
 _SHOWN = 20
@@ -63,6 +65,10 @@ def filter_command(
     rejects: Annotated[
         Path | None, typer.Option(help="FILE: where the rejected go, each with rule, score and neighbour.")
     ] = None,
+    settings: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="TOML", help="FILE: take threshold and rules from a project's config.toml."),
+    ] = None,
     curve: Annotated[bool, typer.Option("--curve", help="Project: how many X from 0.50 to 1.00 would keep.")] = False,
     apply: Annotated[bool, typer.Option("--apply", help="Project: carry the changes out.")] = False,
     undo: Annotated[bool, typer.Option("--undo", help="Project: take back what was applied last.")] = False,
@@ -74,9 +80,10 @@ def filter_command(
     if file is not None:
         if curve or apply or undo:
             raise UsageError("--curve, --apply and --undo are about the project; leave FILE out")
-        _filter_file(ctx, file, threshold, tokenizer or Tokenizer.rouge, rules, without or [], field, output, rejects)
-    elif output or rejects:
-        raise UsageError("--output and --rejects go with a FILE")
+        chosen = config.Config() if settings is None else config.load_file(settings)
+        _filter_file(ctx, file, chosen, threshold, tokenizer, rules, without or [], field, output, rejects)
+    elif output or rejects or settings:
+        raise UsageError("--output, --rejects and --config go with a FILE; a project has its own config.toml")
     elif undo:
         if apply or curve:
             raise UsageError("--undo stands alone")
@@ -86,8 +93,8 @@ def filter_command(
 
 
 def _chosen(
-    threshold: float, tokenizer: TokenizerName, rules: Rules, without: list[str], disabled: tuple[str, ...]
-) -> list[Any]:
+    threshold: float, tokenizer: TokenizerName, rules: Rules, without: list[str], settings: RuleSettings
+) -> list[InstructionRule]:
     """The rule objects. Raises UsageError for an unknown name in ``without``."""
     from alpaca_tui.core.instruction_rules import instruction_rules
 
@@ -95,16 +102,16 @@ def _chosen(
     unknown = next((name for name in without if name not in names), None)
     if unknown is not None:
         raise UsageError(f"there is no rule {unknown!r}; the rules for instructions are {', '.join(names)}")
-    left_out = {*without, *disabled}
-    every = [rule for rule in instruction_rules(threshold, tokenizer) if rule.name not in left_out]
+    every = [rule for rule in instruction_rules(threshold, tokenizer, settings) if rule.name not in without]
     return every if rules is Rules.all else [rule for rule in every if rule.name == "novelty"]
 
 
 def _filter_file(
     ctx: typer.Context,
     file: Path,
+    settings: config.Config,
     threshold: float | None,
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer | None,
     rules: Rules,
     without: list[str],
     field: str,
@@ -112,21 +119,21 @@ def _filter_file(
     rejects: Path | None,
 ) -> None:
     from alpaca_tui.cli.filter_file import filter_file
-    from alpaca_tui.core.novelty import DEFAULT_THRESHOLD
 
     if output is not None and rejects is not None and output.resolve() == rejects.resolve():
         raise UsageError(f"--output and --rejects are both {output}; give them different names")
-    threshold = DEFAULT_THRESHOLD if threshold is None else threshold
-    chosen = _chosen(threshold, tokenizer.value, rules, without, ())
-    value = filter_file(file, chosen, tokenizer.value, field, output, rejects)
+    threshold = settings.generate.threshold if threshold is None else threshold
+    words = tokenizer.value if tokenizer else settings.rules.tokenizer
+    chosen = _chosen(threshold, words, rules, without, settings.rules.settings())
+    value = filter_file(file, chosen, words, field, output, rejects)
     rejected = ", ".join(f"{rule} {n:,}" for rule, n in value["rejected"].items())
     text = (
         f"{value['total']:,} records, {value['kept']:,} kept, {value['total'] - value['kept']:,} rejected"
         f"{f' ({rejected})' if rejected else ''} in {value['seconds']:.1f} s"
     )
     written = {"output": str(output) if output else None, "rejects": str(rejects) if rejects else None}
-    settings = {"threshold": threshold, "tokenizer": tokenizer.value, "rules": [rule.name for rule in chosen]}
-    common.emit(ctx, {**value, "file": str(file), **written, **settings}, text)
+    by = {"threshold": threshold, "tokenizer": words, "rules": [rule.name for rule in chosen]}
+    common.emit(ctx, {**value, "file": str(file), **written, **by}, text)
 
 
 def _undo(ctx: typer.Context) -> None:
@@ -156,13 +163,12 @@ def _replay(
     from alpaca_tui.store import replays
 
     began = time.monotonic()
-    if curve and (rules is not Rules.all or without):
-        raise UsageError("--curve is drawn for the rules as they are; leave out --rules and --without")
     db = common.open_db(ctx)
     settings = config.load(common.project_dir(ctx))
     chosen_x = settings.generate.threshold if threshold is None else threshold
     name = tokenizer.value if tokenizer else settings.rules.tokenizer
-    names = [rule.name for rule in _chosen(chosen_x, name, rules, without, settings.rules.disabled)]
+    by = settings.rules.settings()
+    names = [rule.name for rule in _chosen(chosen_x, name, rules, without, by)]
     if apply:
         reconcile(db, common.project_dir(ctx))  # a dead run must not stand in the way
     with progress() as show:
@@ -171,8 +177,10 @@ def _replay(
             show(f"{done:,} of {total:,} candidates compared")
 
         work = replays.apply if apply else replays.preview
-        replay = work(db, chosen_x, tokenizer=name, rules=names, progress=shown)
-        points = replays.threshold_curve(db, name) if curve else []
+        replay = work(db, chosen_x, tokenizer=name, rules=names, settings=by, progress=shown)
+        points = (
+            replays.threshold_curve(db, name, rules=names, settings=by, progress=shown) if curve else []
+        )
     value = _as_json(replay, round(time.monotonic() - began, 2))
     if curve:
         value["curve"] = [list(point) for point in points]

@@ -13,6 +13,7 @@ from alpaca_tui.core.novelty import NoveltyIndex
 from alpaca_tui.core.records import ParsedInstance, Verdict
 from alpaca_tui.core.rouge import rouge_l, rouge_l_text, tokenize
 from alpaca_tui.core.rule_context import Context, KnownInstance
+from alpaca_tui.core.rule_settings import SHIPPED, RuleSettings
 from alpaca_tui.core.rule_text import CONTENT_WORDS, normalise, starts_with_any
 
 EDITING_STEMS = (
@@ -218,18 +219,20 @@ class NearDuplicateInstance:
         return min(of_output, rouge_l_text(instance.input, other.input, index.tokenizer))
 
 
-def instance_rules() -> tuple[InstanceRule, ...]:
-    """The rules for instances, in the order in which the first failure is named."""
-    return (
-        EmptyOutput(),
-        TrailingColon(),
-        Echo(),
-        ConflictingOutputs(),
-        DuplicateInstance(),
-        DuplicateInput(),
-        InstanceRepetition(),
-        InstanceContent(),
-        NearDuplicateInstance(),
+def instance_rules(settings: RuleSettings = SHIPPED) -> tuple[InstanceRule, ...]:
+    """The rules for instances, in the order in which the first failure is named; ``settings`` can change the list."""
+    return settings.arranged(
+        (
+            EmptyOutput(),
+            TrailingColon(),
+            Echo(**settings.of("echo")),
+            ConflictingOutputs(),
+            DuplicateInstance(),
+            DuplicateInput(),
+            InstanceRepetition(Repetition(**settings.of("repetition"))),
+            InstanceContent(**settings.of("content")),
+            NearDuplicateInstance(**settings.of("near_duplicate_instance")),
+        )
     )
 
 

@@ -16,6 +16,7 @@ from alpaca_tui.core.novelty import DEFAULT_THRESHOLD, Match
 from alpaca_tui.core.records import Neighbour, Verdict
 from alpaca_tui.core.rouge import TokenizerName, tokenize
 from alpaca_tui.core.rule_context import Context
+from alpaca_tui.core.rule_settings import SHIPPED, RuleSettings
 from alpaca_tui.core.rule_text import (
     BANNED_WORDS,
     CONTENT_WORDS,
@@ -199,25 +200,29 @@ class Novelty:
 
 
 def instruction_rules(
-    novelty_threshold: float = DEFAULT_THRESHOLD, tokenizer: TokenizerName = "rouge"
+    novelty_threshold: float = DEFAULT_THRESHOLD,
+    tokenizer: TokenizerName = "rouge",
+    settings: RuleSettings = SHIPPED,
 ) -> tuple[InstructionRule, ...]:
-    """The rules for instructions, in the order in which the first failure is named.
+    """The rules for instructions, in the order in which the first failure is named; ``settings`` can change the list.
 
     With the ``unicode`` tokenizer, chosen for other languages than English, ``non_english_start`` is left out.
     Raises UsageError for a threshold outside 0 to 1.
     """
     if not 0 <= novelty_threshold <= 1:
         raise UsageError(f"the novelty threshold is {novelty_threshold:g}: choose one from 0 to 1")
-    return (
-        Length(tokenizer=tokenizer),
-        PunctuationStart(),
-        *(() if tokenizer == "unicode" else (NonEnglishStart(),)),
-        BannedWords(),
-        ProgramPrefix(),
-        Content(),
-        Repetition(),
-        Duplicate(),
-        Novelty(novelty_threshold),
+    return settings.arranged(
+        (
+            Length(tokenizer=tokenizer, **settings.of("length")),
+            PunctuationStart(),
+            *(() if tokenizer == "unicode" else (NonEnglishStart(),)),
+            BannedWords(**settings.of("banned_words")),
+            ProgramPrefix(**settings.of("program_prefix")),
+            Content(**settings.of("content")),
+            Repetition(**settings.of("repetition")),
+            Duplicate(),
+            Novelty(novelty_threshold),
+        )
     )
 
 

@@ -37,7 +37,7 @@ class Demands:
         self.shortest = np.array([one.shortest for one in each])[which]
         """For each query."""
 
-    def needed(self, queries: Ints, lengths: Ints) -> Ints:
+    def needed(self, queries: Ints, lengths: npt.NDArray[np.integer]) -> Ints:
         """The common tokens that each of ``queries`` needs with a sequence of the length beside it."""
         return self._needed[self._needed_starts[queries] + lengths]
 

@@ -103,6 +103,8 @@ class Verdict:
     threshold: float | None = None
     neighbour: Neighbour | None = None
     detail: str = ""
+    parameters: str = ""
+    """The rule's parameters that are not the shipped ones, as a JSON object; empty where all are."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,11 +55,23 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a replay takes for granted: the seeds' wordings (the first seed of each), and which rules apply."""
+    """What a replay takes for granted: the seeds' wordings (the first seed of each), and the rules that apply.
+
+    ``rules`` are names, in the order in which the first failure is named; rules that are not in it come before all.
+    """
 
     seeds: Mapping[str, int]
-    duplicate: bool = True
-    novelty: bool = True
+    rules: tuple[str, ...] = ORDER_DEPENDENT
+
+    @property
+    def duplicate(self) -> bool:
+        """Whether that rule applies."""
+        return "duplicate" in self.rules
+
+    @property
+    def novelty(self) -> bool:
+        """Whether that rule applies."""
+        return "novelty" in self.rules
 
 
 def _check(thresholds: Sequence[float]) -> None:
@@ -99,15 +111,18 @@ def replay(items: Sequence[Item], pairs: Pairs, threshold: float, scope: Scope) 
     known: dict[str, Key] = {wording: ("seed", seed_id) for wording, seed_id in scope.seeds.items()}
     first_kept: dict[int, int] = {}
     decisions = []
+    duplicate, novelty = scope.duplicate, scope.novelty
+    place = {rule: i for i, rule in enumerate(scope.rules)}
     for item in items:
         name = classes.first.get(item.id, item.id)
         score, nearest = _nearest(name, classes, first_kept)
         same_as = known.get(item.wording)
-        rejected_by = item.refused_by
-        if rejected_by is None and scope.duplicate and same_as is not None:
-            rejected_by = "duplicate"
-        if rejected_by is None and scope.novelty and score is not None and score > threshold:
-            rejected_by = "novelty"
+        failed = [] if item.refused_by is None else [item.refused_by]
+        if duplicate and same_as is not None:
+            failed.append("duplicate")
+        if novelty and score is not None and score > threshold:
+            failed.append("novelty")
+        rejected_by = min(failed, key=lambda rule: place.get(rule, -1), default=None)
         if rejected_by is None:
             known.setdefault(item.wording, ("candidate", item.id))
             first_kept.setdefault(name, item.id)

@@ -8,13 +8,16 @@ from alpaca_tui.core.instance_rules import INSTANCE_RULES, InstanceRule, Task, i
 from alpaca_tui.core.instruction_rules import INSTRUCTION_RULES, InstructionRule, instruction_rules
 from alpaca_tui.core.records import ParsedInstance, Verdict
 from alpaca_tui.core.rule_context import Context
+from alpaca_tui.core.rule_settings import SHIPPED, RuleSettings, parameters_of, stamped
 
 __all__ = [
     "INSTANCE_RULES",
     "INSTRUCTION_RULES",
+    "SHIPPED",
     "Context",
     "InstanceRule",
     "InstructionRule",
+    "RuleSettings",
     "first_failure",
     "instance_rules",
     "instruction_rules",
@@ -25,7 +28,7 @@ __all__ = [
 
 def judge_instruction(text: str, rules: Sequence[InstructionRule], context: Context) -> tuple[Verdict, ...]:
     """Every rule's verdict on an instruction, also after the first failure, so that everything is explained."""
-    return tuple(rule.judge(text, context) for rule in rules)
+    return tuple(stamped(rule.judge(text, context), parameters_of(rule)) for rule in rules)
 
 
 def judge_instances(

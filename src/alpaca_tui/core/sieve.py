@@ -14,6 +14,7 @@ from alpaca_tui.core.novelty import Match, NoveltyIndex
 from alpaca_tui.core.records import Neighbour, Verdict
 from alpaca_tui.core.rouge import TokenizerName
 from alpaca_tui.core.rule_context import Context
+from alpaca_tui.core.rule_settings import parameters_of, stamped
 
 _BLOCK = 2048
 """Texts decided at a time. Within a block, every text is compared with every one that may be kept."""
@@ -35,12 +36,12 @@ class Sieve:
         brief: bool = False,
     ) -> None:
         self._rules = rules
+        self._parameters = [parameters_of(rule) for rule in rules]
         self._brief = brief
         self._context = Context(tokenizer)
         self._context.know_instructions(known)
-        self._place, self._novelty = next(
-            ((place, rule) for place, rule in enumerate(rules) if isinstance(rule, Novelty)), (len(rules), None)
-        )
+        self._place = next((place for place, rule in enumerate(rules) if isinstance(rule, Novelty)), len(rules))
+        self._novelty = next((rule for rule in rules if isinstance(rule, Novelty)), None)
 
     def judge(
         self, texts: Sequence[Neighbour], progress: Callable[[int], None] = lambda done: None
@@ -61,10 +62,10 @@ class Sieve:
         decided = []
         for place, (one, verdicts) in enumerate(zip(block, fixed, strict=True)):
             found: list[Verdict] = []
-            for rule, verdict in zip(self._rules, verdicts, strict=False):
+            for rule, parameters, verdict in zip(self._rules, self._parameters, verdicts, strict=False):
                 if verdict is None and isinstance(rule, Novelty):
                     verdict = rule.judged(similar.nearest(place), similar.floor)
-                verdict = verdict or rule.judge(one.text, self._context)
+                verdict = stamped(verdict or rule.judge(one.text, self._context), parameters)
                 if not self._brief or not verdict.passed:
                     found.append(verdict)
                 if self._brief and not verdict.passed:

@@ -101,8 +101,8 @@ class TokenStore:
         start = int(self._starts[self._count])
         end = start + len(ids)
         last = self._count + len(sequences)
-        self._flat = _grown(self._flat, end)
-        self._starts = _grown(self._starts, last + 1)
+        self._flat = grown(self._flat, end)
+        self._starts = grown(self._starts, last + 1)
         self._flat[start:end] = ids
         self._starts[self._count + 1 : last + 1] = start + np.cumsum([len(tokens) for tokens in sequences])
         self._count = last
@@ -135,17 +135,18 @@ class TokenStore:
         distinct = np.unique(queries.ids)
         distinct = distinct[distinct >= 0]
         largest = len(distinct) + 1
-        self._codes = _grown(self._codes, len(self._vocabulary))
+        self._codes = grown(self._codes, len(self._vocabulary))
         self._codes[distinct] = np.arange(2, largest + 1, dtype=np.uint32)
-        asked = np.where(queries.ids < 0, np.uint32(_UNKNOWN), self._codes[queries.ids])
-        texts = _cut(_as_text(asked, largest), queries.lengths)
+        codes = np.where(queries.ids < 0, np.uint32(_UNKNOWN), self._codes[queries.ids])
+        texts = _cut(_as_text(codes, largest), queries.lengths)
         if len(queries) == 1:
-            found = cdist(texts, self._texts(rows, largest), score_cutoff=cutoff, **_KERNEL)[0]
+            known = self._texts(rows, largest)
+            found = cdist(texts, known, scorer=LCSseq.similarity, dtype=np.int64, score_cutoff=cutoff)[0]
         else:
             rows, which = np.unique(rows, return_inverse=True)
             known = self._texts(rows, largest)
-            pairs = [texts[i] for i in numbers.tolist()], [known[i] for i in which.tolist()]
-            found = cpdist(*pairs, score_cutoff=cutoff, **_KERNEL)
+            asking, asked = [texts[i] for i in numbers.tolist()], [known[i] for i in which.tolist()]
+            found = cpdist(asking, asked, scorer=LCSseq.similarity, dtype=np.int64, score_cutoff=cutoff)
         self._codes[distinct] = _OTHER
         return found
 
@@ -156,10 +157,7 @@ class TokenStore:
         return _cut(_as_text(self._codes[self._flat[places]], largest), lengths)
 
 
-_KERNEL = {"scorer": LCSseq.similarity, "dtype": np.int64}
-
-
-def _grown(array: npt.NDArray, needed: int) -> npt.NDArray:
+def grown(array: npt.NDArray, needed: int) -> npt.NDArray:
     """The array, or a larger copy with room for ``needed`` items and a half more."""
     if needed <= len(array):
         return array

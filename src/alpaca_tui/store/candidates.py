@@ -58,6 +58,7 @@ def add(
             "neighbour_candidate_id": _neighbour(verdict, "candidate"),
             "detail": verdict.detail,
             "tokenizer": tokenizer,
+            "parameters": verdict.parameters,
         }
         for i, verdict in enumerate(verdicts)
     )

@@ -18,12 +18,18 @@ from alpaca_tui.store.database import write
 
 _TABLES = ("seed_neighbours", "candidate_neighbours", "neighbour_bounds", "neighbour_coverage")
 
+_TELL = 1000
+
 Progress = Callable[[int, int], None]
 """Told (candidates done, candidates in all)."""
 
 
-def _quiet(done: int, total: int) -> None:
-    pass
+def quiet(done: int, total: int) -> None:
+    """Tell nobody."""
+
+
+class Concurrent(AlpacaError):
+    """Another process has stored pairs meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +47,7 @@ class History:
     verdicts have changed under them.
     """
 
-    def __init__(self, db: Database, tokenizer: TokenizerName = "rouge", progress: Progress = _quiet) -> None:
+    def __init__(self, db: Database, tokenizer: TokenizerName = "rouge", progress: Progress = quiet) -> None:
         self._db, self._tokenizer = db, tokenizer
         self._open(progress)
 
@@ -51,28 +57,41 @@ class History:
         stored = _coverage(db, tokenizer)
         covered = stored.candidate_id if _holds(db, tokenizer, stored, seeds) else 0
         self._finder = PairFinder(seeds, tokenizer)
-        values = {"tokenizer": tokenizer, "covered": covered}
-        known = db.execute(resources.query("neighbour_bounds"), values).fetchall()
-        self._finder.know((n, text, None if barred is None else Bounds(barred, at)) for n, text, barred, at in known)
-        rows = db.execute(resources.query("neighbour_candidates"), {"covered": covered}).fetchall()
+        self._know(0, covered)
+        query = resources.query("neighbour_candidates")
+        rows = [(n, text, bool(passed)) for n, text, passed in db.execute(query, {"covered": covered})]
         found: list[tuple[int, Found]] = []
-        for done, (candidate_id, text, passed) in enumerate(rows, start=1):
-            found.append((candidate_id, self._finder.find(candidate_id, text, bool(passed))))
-            progress(done, len(rows))
+        for (candidate_id, _, _), one in zip(rows, self._finder.find_all(rows), strict=True):
+            found.append((candidate_id, one))
+            if len(found) % _TELL == 0 or len(found) == len(rows):
+                progress(len(found), len(rows))
         self._coverage = _Coverage(rows[-1][0] if rows else covered, _hash(seeds))
         if found:
             self._store(found, stored, anew=not covered)
+
+    def _know(self, after: int, covered: int) -> None:
+        """Learn the candidates above ``after`` whose pairs are stored."""
+        values = {"tokenizer": self._tokenizer, "after": after, "covered": covered}
+        known = self._db.execute(resources.query("neighbour_bounds"), values).fetchall()
+        self._finder.know((n, text, None if barred is None else Bounds(barred, at)) for n, text, barred, at in known)
+
+    def catch_up(self) -> None:
+        """Learn what other workers have noted since, in the caller's write transaction, before judging."""
+        stored = _coverage(self._db, self._tokenizer)
+        # Where seeds have changed, or all pairs are gone, ``note`` opens the history anew.
+        if stored.seeds_hash == self._coverage.seeds_hash and stored.candidate_id > self._coverage.candidate_id:
+            self._know(self._coverage.candidate_id, stored.candidate_id)
+            self._coverage = stored
 
     def _store(self, found: Sequence[tuple[int, Found]], before: _Coverage, *, anew: bool) -> None:
         """All in one transaction: pairs of two seed wordings, or half of them, would be wrong without a sign."""
         with write(self._db):
             if _coverage(self._db, self._tokenizer) != before:
-                raise AlpacaError("another process is comparing this project's candidates at this moment; try again")
+                raise Concurrent("another process is comparing this project's candidates at this moment; try again")
             if anew:
                 for table in _TABLES:
                     self._db.execute(f"DELETE FROM {table} WHERE tokenizer = ?", [self._tokenizer])
-            for candidate_id, one in found:
-                _insert(self._db, self._tokenizer, candidate_id, one)
+            _insert(self._db, self._tokenizer, found)
             _set_coverage(self._db, self._tokenizer, self._coverage)
 
     def note(self, candidate_id: int, text: str, passed: bool) -> None:
@@ -83,14 +102,14 @@ class History:
         stored = _coverage(self._db, self._tokenizer)
         if stored != self._coverage and (stored.candidate_id or self._coverage.candidate_id):
             # Seeds were changed, and another process has found the pairs anew. This candidate is stored already.
-            self._open(_quiet)
+            self._open(quiet)
             return
-        _insert(self._db, self._tokenizer, candidate_id, self._finder.find(candidate_id, text, passed))
+        _insert(self._db, self._tokenizer, [(candidate_id, self._finder.find(candidate_id, text, passed))])
         self._coverage = _Coverage(candidate_id, self._coverage.seeds_hash)
         _set_coverage(self._db, self._tokenizer, self._coverage)
 
 
-def complete(db: Database, tokenizer: TokenizerName = "rouge", progress: Progress = _quiet) -> None:
+def complete(db: Database, tokenizer: TokenizerName = "rouge", progress: Progress = quiet) -> None:
     """Bring the pairs up to date with today's candidates, seeds and verdicts; a few queries where nothing is missing.
 
     Something is missing, or does not hold, in projects of an older version, after a change of seeds or of the
@@ -144,15 +163,21 @@ def _set_coverage(db: Database, tokenizer: str, coverage: _Coverage) -> None:
     )
 
 
-def _insert(db: Database, tokenizer: str, candidate_id: int, found: Found) -> None:
-    for pair in found.pairs:
-        kind, other = pair.key
-        if kind == "seed":
-            values = [tokenizer, candidate_id, other, pair.score]
-            db.execute("INSERT INTO seed_neighbours VALUES (?, ?, ?, ?)", values)
-        else:
-            values = [tokenizer, candidate_id, other, pair.score, int(pair.decides)]
-            db.execute("INSERT INTO candidate_neighbours VALUES (?, ?, ?, ?, ?)", values)
-    if found.bounds is not None:
-        values = [tokenizer, candidate_id, found.bounds.barred, found.bounds.certain]
-        db.execute("INSERT INTO neighbour_bounds VALUES (?, ?, ?, ?)", values)
+def _insert(db: Database, tokenizer: str, found: Sequence[tuple[int, Found]]) -> None:
+    pairs = [(candidate_id, *pair.key, pair) for candidate_id, one in found for pair in one.pairs]
+    db.conn.executemany(
+        "INSERT INTO seed_neighbours VALUES (?, ?, ?, ?)",
+        [(tokenizer, number, other, pair.score) for number, kind, other, pair in pairs if kind == "seed"],
+    )
+    db.conn.executemany(
+        "INSERT INTO candidate_neighbours VALUES (?, ?, ?, ?, ?)",
+        [
+            (tokenizer, number, other, pair.score, int(pair.decides))
+            for number, kind, other, pair in pairs
+            if kind == "candidate"
+        ],
+    )
+    db.conn.executemany(
+        "INSERT INTO neighbour_bounds VALUES (?, ?, ?, ?)",
+        [(tokenizer, number, one.bounds.barred, one.bounds.certain) for number, one in found if one.bounds],
+    )

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlite_utils import Database
 
+from alpaca_tui import resources
 from alpaca_tui.core import replay as core
 from alpaca_tui.core.errors import UsageError
 from alpaca_tui.core.instruction_rules import InstructionRule, instruction_rules
-from alpaca_tui.core.neighbours import Key
+from alpaca_tui.core.neighbours import Key, PairFinder, Pairs, collect
 from alpaca_tui.core.novelty import DEFAULT_FLOOR
 from alpaca_tui.core.records import Neighbour, Verdict
 from alpaca_tui.core.replay import ORDER_DEPENDENT, Item, Scope
 from alpaca_tui.core.rouge import TokenizerName
 from alpaca_tui.core.rule_context import Context
+from alpaca_tui.core.rule_settings import SHIPPED, RuleSettings, parameters_of
 from alpaca_tui.core.rule_text import normalise
 from alpaca_tui.core.rules import first_failure, judge_instruction
 from alpaca_tui.store import neighbours
@@ -55,11 +57,16 @@ class Plan:
 
     threshold: float
     tokenizer: TokenizerName
-    rules: tuple[str, ...]
-    """The names of the rules that apply, in their order."""
+    places: Mapping[str, int]
+    """The rules that apply, in their order, each with its position in the verdicts."""
     untouched: tuple[str, ...]
     """The rules whose stored verdicts stand."""
     outcomes: tuple[Outcome, ...]
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """The names of the rules that apply, in their order."""
+        return tuple(self.places)
 
     @property
     def before(self) -> Tally:
@@ -84,29 +91,64 @@ def stored_tokenizer(db: Database) -> TokenizerName:
     return row[0] if row else "rouge"
 
 
-def threshold_curve(db: Database, tokenizer: TokenizerName | None = None) -> list[tuple[float, int]]:
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """By what the candidates were judged."""
+
+    verdicts: tuple[tuple[str, str, str, int, int], ...]
+    """(rule, tokenizer, parameters, how many verdicts, the highest position), in the order of the positions."""
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The rules, in the order in which the first failure was named."""
+        return tuple(dict.fromkeys(rule for rule, *_ in self.verdicts))
+
+    def stands(self, rule: InstructionRule, tokenizer: str, candidates: int) -> bool:
+        """Whether every candidate was judged by exactly this rule."""
+        wanted = (rule.name, tokenizer, parameters_of(rule), candidates)
+        return any(found[:4] == wanted for found in self.verdicts)
+
+    def only(self, tokenizer: str) -> bool:
+        """Whether every verdict comes from this tokenizer."""
+        return all(name == tokenizer for _, name, *_ in self.verdicts)
+
+    def places(self, order: Sequence[str]) -> dict[str, int]:
+        """The position of each rule in ``order``: the stored ones, unless that is another order."""
+        stored = {rule: place for rule, *_, place in self.verdicts} if self.keeps(order) else {}
+        return {rule: stored.get(rule, i) for i, rule in enumerate(order)}
+
+    def keeps(self, order: Sequence[str]) -> bool:
+        """Whether the rules stand in this order already."""
+        stored = {rule: place for rule, *_, place in self.verdicts}
+        known = [stored[rule] for rule in order if rule in stored]
+        return known == sorted(set(known))
+
+
+def _stored(db: Database) -> _Stored:
+    return _Stored(tuple(db.execute(resources.query("verdict_origins")).fetchall()))
+
+
+def threshold_curve(
+    db: Database,
+    tokenizer: TokenizerName | None = None,
+    *,
+    rules: Collection[str] | None = None,
+    settings: RuleSettings = SHIPPED,
+    progress: Progress = neighbours.quiet,
+) -> list[tuple[float, int]]:
     """(X, how many candidates a replay at X would keep) for X = 0.50, 0.51 … 1.00, exactly.
 
-    ``tokenizer`` None: that of the newest candidate. The verdicts of the rules that don't depend on X stand as stored.
-    Pairs that are missing or no longer hold (older version, changed seeds or rules) are first found and stored; that
-    takes about half a second per thousand candidates. AlpacaError if another process does the same at that moment.
+    ``tokenizer`` None: that of the newest candidate; ``rules`` and ``settings`` as for ``make_plan``. Pairs that are
+    missing or no longer hold (older version, changed seeds or rules) are first found and stored; that takes some
+    seconds for ten thousand candidates. AlpacaError if another process does the same at that moment.
     """
-    tokenizer = tokenizer or stored_tokenizer(db)
-    neighbours.complete(db, tokenizer)
-    rows, seeds = _load(db)
-    applied = [rule for rule in ORDER_DEPENDENT if _was_applied(db, rule)]
-    kept = core.curve(
-        _items(db, rows, None),
-        neighbours.load(db, tokenizer, deciding=True),
-        core.CURVE_THRESHOLDS,
-        _scope(seeds, applied),
-    )
+    stored = _stored(db)
+    given = tokenizer or stored_tokenizer(db)
+    chosen = _chosen(DEFAULT_FLOOR, given, stored.order, rules, settings)
+    basis = _basis(db, given, chosen, stored, as_judged=rules is None, progress=progress)
+    pairs = neighbours.load(db, given, deciding=True) if basis.pairs_hold else _found_anew(basis, given)
+    kept = core.curve(basis.items, pairs, core.CURVE_THRESHOLDS, _scope(basis.seeds, [rule.name for rule in chosen]))
     return list(zip(core.CURVE_THRESHOLDS, kept, strict=True))
-
-
-def _was_applied(db: Database, rule: str) -> bool:
-    query = "SELECT EXISTS (SELECT 1 FROM candidate_verdicts WHERE rule = ?)"
-    return bool(db.execute(query, [rule]).fetchone()[0])
 
 
 def make_plan(
@@ -115,59 +157,99 @@ def make_plan(
     *,
     tokenizer: TokenizerName | None,
     rules: Collection[str] | None,
+    settings: RuleSettings,
     progress: Progress,
 ) -> Plan:
     """Decide every candidate anew in order of arrival, from stored verdicts and pairs as far as they go.
 
-    ``rules`` are names; None: those by which the candidates were judged, each with its own, so that only the
-    threshold changes. Where a rule applies by which some candidate was not judged, the texts are judged anew by the
-    rules that look at nothing else; where that rejects a text which the pairs take for certain, for another tokenizer,
-    and below 0.5, where no pairs are known, by all rules. Raises UsageError for an unknown rule or a threshold outside
-    0 to 1.
+    ``rules`` are names, ``settings`` say their order and parameters; None: those by which the candidates were judged,
+    each with its own, so that only the threshold changes. Where a rule applies by which some candidate was not judged,
+    the texts are judged anew by the rules that look at nothing else; where that rejects a text which the pairs take for
+    certain, for another tokenizer, and below 0.5, where no pairs are known, by all rules. Raises UsageError for an
+    unknown rule or a threshold outside 0 to 1.
     """
-    stored = db.execute("SELECT rule, tokenizer, count(*) FROM candidate_verdicts GROUP BY 1, 2").fetchall()
+    stored = _stored(db)
     given = tokenizer or stored_tokenizer(db)
-    names = {rule for rule, _, _ in stored} if rules is None else set(rules)
-    chosen = _chosen(threshold, given, names, strict=rules is not None)
-    total = db.execute("SELECT count(*) FROM candidates").fetchone()[0]
-    judged = {rule for rule, name, n in stored if name == given and n == total}
-    fixed = [rule.name for rule in chosen if rule.name not in ORDER_DEPENDENT]
-    stands = all(rule in judged for rule in fixed) if rules is not None else tokenizer is None or _only(stored, given)
+    chosen = _chosen(threshold, given, stored.order, rules, settings)
     if threshold < DEFAULT_FLOOR or given != stored_tokenizer(db):
-        return _rejudged(db, threshold, given, chosen, progress)
-    neighbours.complete(db, given, progress)
+        return _rejudged(db, threshold, given, chosen, stored, progress)
+    basis = _basis(db, given, chosen, stored, as_judged=rules is None, progress=progress)
+    if not basis.pairs_hold:
+        return _rejudged(db, threshold, given, chosen, stored, progress)
+    places = stored.places([rule.name for rule in chosen])
+    decisions = core.replay(basis.items, neighbours.load(db, given), threshold, _scope(basis.seeds, tuple(places)))
+    outcomes = _outcomes(basis, threshold, places, decisions)
+    return Plan(threshold, given, places, tuple(basis.standing.difference(ORDER_DEPENDENT)), outcomes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Basis:
+    """What a replay starts from."""
+
+    rows: Sequence[_Row]
+    seeds: Sequence[tuple[int, str]]
+    items: Sequence[Item]
+    verdicts: Sequence[tuple[Verdict, ...]]
+    """Those given anew, by rules that look at the text alone."""
+    standing: frozenset[str]
+    """The rules whose stored verdicts hold."""
+    pairs_hold: bool
+    """Whether the stored pairs serve: the rules reject no text that was taken for certain."""
+
+
+def _basis(
+    db: Database,
+    tokenizer: TokenizerName,
+    chosen: Sequence[InstructionRule],
+    stored: _Stored,
+    *,
+    as_judged: bool,
+    progress: Progress,
+) -> _Basis:
+    fixed = [rule for rule in chosen if rule.name not in ORDER_DEPENDENT]
+    neighbours.complete(db, tokenizer, progress)
     rows, seeds = _load(db)
-    if stands:
-        items = _items(db, rows, None if rules is None else fixed)
-        verdicts: Sequence[tuple[Verdict, ...]] = [()] * len(rows)
-        standing = {rule for rule, _, _ in stored} if rules is None else set(fixed)
-    else:
-        verdicts = _judge_alone(rows, [rule for rule in chosen if rule.name in fixed], given, progress)
-        failures = [first_failure(some) for some in verdicts]
-        items = [
-            Item(row[0], normalise(row[1]), failed.rule if failed else None)
-            for row, failed in zip(rows, failures, strict=True)
-        ]
-        standing = set()
-        if not neighbours.certain(db, given).isdisjoint(item.id for item in items if item.refused_by):
-            return _rejudged(db, threshold, given, chosen, progress)
-    applied = tuple(rule.name for rule in chosen)
-    decisions = core.replay(items, neighbours.load(db, given), threshold, _scope(seeds, applied))
-    outcomes = _outcomes(rows, seeds, threshold, applied, decisions, verdicts)
-    return Plan(threshold, given, applied, tuple(standing.difference(ORDER_DEPENDENT)), outcomes)
+    if as_judged and stored.only(tokenizer):
+        items = _items(db, rows, None)
+        return _Basis(rows, seeds, items, [()] * len(rows), frozenset(stored.order), True)
+    if stored.keeps([rule.name for rule in chosen]) and all(
+        stored.stands(rule, tokenizer, len(rows)) for rule in fixed
+    ):
+        names = frozenset(rule.name for rule in fixed)
+        return _Basis(rows, seeds, _items(db, rows, names), [()] * len(rows), names, True)
+    verdicts = _judge_alone(rows, fixed, tokenizer, progress)
+    failures = [first_failure(some) for some in verdicts]
+    items = [
+        Item(row[0], normalise(row[1]), failed.rule if failed else None)
+        for row, failed in zip(rows, failures, strict=True)
+    ]
+    refused = {item.id for item in items if item.refused_by}
+    return _Basis(rows, seeds, items, verdicts, frozenset(), neighbours.certain(db, tokenizer).isdisjoint(refused))
 
 
-def _only(stored: Sequence[tuple[str, str, int]], tokenizer: str) -> bool:
-    return all(name == tokenizer for _, name, _ in stored)
+def _found_anew(basis: _Basis, tokenizer: TokenizerName) -> Pairs:
+    """The pairs as they would be stored had the texts been judged by these rules."""
+    asked = [(row[0], row[1], item.refused_by is None) for row, item in zip(basis.rows, basis.items, strict=True)]
+    found = PairFinder(basis.seeds, tokenizer).find_all(asked)
+    return collect(((one[0], some.pairs) for one, some in zip(asked, found, strict=True)), deciding=True)
 
 
-def _chosen(threshold: float, tokenizer: TokenizerName, names: set[str], *, strict: bool) -> list[InstructionRule]:
-    every = instruction_rules(threshold, tokenizer)
-    unknown = names - {rule.name for rule in instruction_rules(threshold)}
-    if strict and unknown:
-        known = ", ".join(rule.name for rule in instruction_rules(threshold))
-        raise UsageError(f"there is no rule {min(unknown)!r}; the rules for instructions are {known}")
-    return [rule for rule in every if rule.name in names]
+def _chosen(
+    threshold: float,
+    tokenizer: TokenizerName,
+    stored: Sequence[str],
+    names: Collection[str] | None,
+    settings: RuleSettings,
+) -> list[InstructionRule]:
+    """The rules of these names by ``settings``; None: the stored ones, in their order."""
+    if names is None:
+        every = instruction_rules(threshold, tokenizer, RuleSettings(order=tuple(stored)))
+        return [rule for rule in every if rule.name in stored]
+    known = [rule.name for rule in instruction_rules(threshold)]
+    unknown = sorted(set(names).difference(known))
+    if unknown:
+        raise UsageError(f"there is no rule {unknown[0]!r}; the rules for instructions are {', '.join(known)}")
+    return [rule for rule in instruction_rules(threshold, tokenizer, settings) if rule.name in names]
 
 
 def _load(db: Database) -> tuple[list[_Row], list[tuple[int, str]]]:
@@ -186,11 +268,11 @@ def _items(db: Database, rows: Sequence[_Row], fixed: Collection[str] | None) ->
     return [Item(row[0], normalise(row[1]), refused.get(row[0])) for row in rows]
 
 
-def _scope(seeds: Sequence[tuple[int, str]], names: Collection[str]) -> Scope:
+def _scope(seeds: Sequence[tuple[int, str]], rules: Sequence[str]) -> Scope:
     wordings: dict[str, int] = {}
     for seed_id, text in seeds:
         wordings.setdefault(normalise(text), seed_id)
-    return Scope(wordings, "duplicate" in names, "novelty" in names)
+    return Scope(wordings, tuple(rules))
 
 
 def _judge_alone(
@@ -206,23 +288,18 @@ def _judge_alone(
 
 
 def _outcomes(
-    rows: Sequence[_Row],
-    seeds: Sequence[tuple[int, str]],
-    threshold: float,
-    names: Collection[str],
-    decisions: Sequence[core.Decision],
-    verdicts: Sequence[tuple[Verdict, ...]],
+    basis: _Basis, threshold: float, names: Collection[str], decisions: Sequence[core.Decision]
 ) -> tuple[Outcome, ...]:
-    """The decisions as the rules would put them, after the ``verdicts`` that were given anew."""
-    texts: dict[Key, str] = {("seed", seed_id): text for seed_id, text in seeds}
-    texts |= {("candidate", row[0]): row[1] for row in rows}
+    """The decisions as the rules would put them, after the verdicts that were given anew."""
+    texts: dict[Key, str] = {("seed", seed_id): text for seed_id, text in basis.seeds}
+    texts |= {("candidate", row[0]): row[1] for row in basis.rows}
 
     def neighbour(key: Key | None) -> Neighbour | None:
         return None if key is None else Neighbour(key[0], key[1], texts[key])
 
     novel = Verdict("novelty", True, None, threshold, detail=f"nothing above {DEFAULT_FLOOR:g}")
     outcomes = []
-    for (candidate_id, text, stage, before), decision, given in zip(rows, decisions, verdicts, strict=True):
+    for (candidate_id, text, stage, before), decision, given in zip(basis.rows, decisions, basis.verdicts, strict=True):
         found = list(given)
         if "duplicate" in names:
             same = neighbour(decision.same_as)
@@ -236,7 +313,12 @@ def _outcomes(
 
 
 def _rejudged(
-    db: Database, threshold: float, tokenizer: TokenizerName, chosen: Sequence[InstructionRule], progress: Progress
+    db: Database,
+    threshold: float,
+    tokenizer: TokenizerName,
+    chosen: Sequence[InstructionRule],
+    stored: _Stored,
+    progress: Progress,
 ) -> Plan:
     rows, seeds = _load(db)
     judged = core.rejudge(
@@ -250,4 +332,4 @@ def _rejudged(
     for (candidate_id, text, stage, before), verdicts in zip(rows, judged, strict=True):
         failed = first_failure(verdicts)
         outcomes.append(Outcome(candidate_id, text, stage, before, failed.rule if failed else None, verdicts))
-    return Plan(threshold, tokenizer, tuple(rule.name for rule in chosen), (), tuple(outcomes))
+    return Plan(threshold, tokenizer, stored.places([rule.name for rule in chosen]), (), tuple(outcomes))

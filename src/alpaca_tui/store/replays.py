@@ -17,9 +17,10 @@ from alpaca_tui import resources
 from alpaca_tui.core.errors import AlpacaError, RefusedError
 from alpaca_tui.core.records import Neighbour
 from alpaca_tui.core.rouge import TokenizerName
+from alpaca_tui.core.rule_settings import SHIPPED, RuleSettings
 from alpaca_tui.store import jobs
 from alpaca_tui.store.database import now, write
-from alpaca_tui.store.neighbours import Progress
+from alpaca_tui.store.neighbours import Progress, quiet
 from alpaca_tui.store.replay_plan import Outcome, Plan, Tally, make_plan, threshold_curve
 
 __all__ = ["CandidateChange", "Replay", "SampleChange", "Tally", "apply", "preview", "threshold_curve", "undo"]
@@ -69,24 +70,24 @@ class Replay:
     """The journal's number, where it was applied."""
 
 
-def _quiet(done: int, total: int) -> None:
-    pass
-
-
 def preview(
     db: Database,
     threshold: float,
     *,
     tokenizer: TokenizerName | None = None,
     rules: Collection[str] | None = None,
-    progress: Progress = _quiet,
+    settings: RuleSettings = SHIPPED,
+    progress: Progress = quiet,
 ) -> Replay:
     """What a replay at ``threshold`` would change; changes nothing (save for completing stored pairs).
 
-    ``rules`` are names of rules for instructions, ``tokenizer`` how texts are cut; None: as the candidates were judged.
+    ``rules`` are names of rules for instructions, with the order and the parameters of ``settings``; ``tokenizer`` is
+    how texts are cut. None: as the candidates were judged.
     Raises UsageError for an unknown rule or a threshold outside 0 to 1.
     """
-    return _changes(db, make_plan(db, threshold, tokenizer=tokenizer, rules=rules, progress=progress))
+    return _changes(
+        db, make_plan(db, threshold, tokenizer=tokenizer, rules=rules, settings=settings, progress=progress)
+    )
 
 
 def apply(
@@ -95,7 +96,8 @@ def apply(
     *,
     tokenizer: TokenizerName | None = None,
     rules: Collection[str] | None = None,
-    progress: Progress = _quiet,
+    settings: RuleSettings = SHIPPED,
+    progress: Progress = quiet,
 ) -> Replay:
     """Carry out what ``preview`` says, in one transaction, and journal it for ``undo``.
 
@@ -105,7 +107,7 @@ def apply(
     """
     _refuse_while_generating(db)
     seen = _state(db)
-    plan = make_plan(db, threshold, tokenizer=tokenizer, rules=rules, progress=progress)
+    plan = make_plan(db, threshold, tokenizer=tokenizer, rules=rules, settings=settings, progress=progress)
     with write(db):
         _refuse_while_generating(db)
         if _state(db) != seen:
@@ -238,15 +240,14 @@ def _journal(db: Database, plan: Plan) -> int:
 
 
 def _change_verdicts(db: Database, replay_id: int, plan: Plan) -> None:
-    place = {rule: i for i, rule in enumerate(plan.rules)}
     db.execute(resources.query("replay_new_verdicts"))
     db.conn.executemany(
-        "INSERT INTO temp.new_verdicts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO temp.new_verdicts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             (
                 outcome.id,
                 v.rule,
-                place[v.rule],
+                plan.places[v.rule],
                 int(v.passed),
                 v.score,
                 v.threshold,
@@ -254,6 +255,7 @@ def _change_verdicts(db: Database, replay_id: int, plan: Plan) -> None:
                 v.neighbour.id if v.neighbour and v.neighbour.kind == "candidate" else None,
                 v.detail,
                 plan.tokenizer,
+                v.parameters,
             )
             for outcome in plan.outcomes
             for v in outcome.verdicts

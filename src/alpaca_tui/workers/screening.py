@@ -27,9 +27,8 @@ class Screen:
     def __init__(self, db: Database, threshold: float, config: RulesConfig) -> None:
         self.tokenizer = config.tokenizer
         """The project's, for every score."""
-        instruction_rules = rules.instruction_rules(threshold, config.tokenizer)
-        self._instruction_rules = [r for r in instruction_rules if r.name not in config.disabled]
-        self._instance_rules = [r for r in rules.instance_rules() if r.name not in config.disabled]
+        self._instruction_rules = rules.instruction_rules(threshold, config.tokenizer, config.settings())
+        self._instance_rules = rules.instance_rules(config.settings())
         self._context = rules.Context(config.tokenizer)
         self._history = neighbours.History(db, config.tokenizer)
         known = [Neighbour("seed", seed.id, seed.task.instruction) for seed in seeds.all_seeds(db)]
