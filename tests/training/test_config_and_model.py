@@ -8,11 +8,17 @@ import pytest
 import sentencepiece
 import torch
 from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+from accelerate.utils.launch import prepare_multi_gpu_env
+from torch.distributed.fsdp import CPUOffloadPolicy, StateDictType
 
-from alpaca_tui.core.errors import AlpacaError, UsageError
+from alpaca_tui.core.errors import AlpacaError, RefusedError, UsageError
 from alpaca_tui.training import config as config_module
 from alpaca_tui.training import model as model_module
 from alpaca_tui.training.config import TrainConfig, preset_for
+from alpaca_tui.training.data import plan_run
+from alpaca_tui.training.loop import arguments
 from alpaca_tui.training.model import (
     add_lora,
     load_base,
@@ -21,6 +27,7 @@ from alpaca_tui.training.model import (
     resolve_precision,
     special_tokens,
 )
+from alpaca_tui.training.sharding import prepare, shards_by_deepspeed, shards_by_fsdp
 
 RECIPES = Path(config_module.__file__).parent / "recipes"
 
@@ -31,12 +38,64 @@ def copied(toy_model_dir: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("name", "processes", "cpu"),
-    [("cpu", 1, True), ("single-gpu", 1, False), ("v100x4-lora", 4, False)],
+    ("name", "processes", "machines", "kind"),
+    [
+        ("cpu", 1, 1, "NO"),
+        ("single-gpu", 1, 1, "NO"),
+        ("v100x4-lora", 4, 1, "MULTI_GPU"),
+        ("v100x4-full", 4, 1, "FSDP"),
+        ("v100x4-offload", 4, 1, "FSDP"),
+        ("v100x4-zero3", 4, 1, "DEEPSPEED"),
+        ("multi-node", 8, 2, "MULTI_GPU"),
+    ],
 )
-def test_recipes_are_read_by_accelerate(name: str, processes: int, cpu: bool) -> None:
+def test_recipes_are_read_by_accelerate_and_launch_what_they_name(
+    name: str, processes: int, machines: int, kind: str
+) -> None:
     recipe = load_config_from_file(str(RECIPES / f"{name}.yaml"))
-    assert (recipe.num_processes, recipe.use_cpu, recipe.mixed_precision) == (processes, cpu, "no")
+    assert (recipe.num_processes, recipe.num_machines, recipe.mixed_precision) == (processes, machines, "no")
+    assert recipe.distributed_type == DistributedType[kind] and recipe.use_cpu == (name == "cpu")
+    asked = launch_command_parser().parse_args(["--config_file", str(RECIPES / f"{name}.yaml"), "script.py"])
+    launch, _, _ = _validate_launch_command(asked)
+    assert (launch.use_fsdp, launch.multi_gpu, launch.use_deepspeed) == (
+        kind == "FSDP",
+        kind == "MULTI_GPU",
+        kind == "DEEPSPEED",
+    )
+
+
+def test_every_recipe_is_tested_above() -> None:
+    assert len(list(RECIPES.glob("*.yaml"))) == 7
+
+
+@pytest.mark.parametrize("name", ["v100x4-full", "v100x4-offload"])
+def test_the_sharding_recipes_reach_fsdp2_as_they_are_meant(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = launch_command_parser().parse_args(["--config_file", str(RECIPES / f"{name}.yaml"), "script.py"])
+    launch, _, _ = _validate_launch_command(asked)
+    for variable, value in prepare_multi_gpu_env(launch).items():
+        if variable.startswith(("FSDP_", "ACCELERATE_")):
+            monkeypatch.setenv(variable, value)
+    assert shards_by_fsdp() and not shards_by_deepspeed()
+    plugin = FullyShardedDataParallelPlugin()
+    plugin.set_mixed_precision("fp16")
+    assert plugin.fsdp_version == 2 and plugin.reshard_after_forward is True
+    assert plugin.transformer_cls_names_to_wrap == ["LlamaDecoderLayer"]
+    assert plugin.activation_checkpointing and plugin.cpu_ram_efficient_loading
+    assert plugin.state_dict_type == StateDictType.SHARDED_STATE_DICT
+    assert isinstance(plugin.cpu_offload, CPUOffloadPolicy) == (name == "v100x4-offload")
+    # The plan counts on halves for gathered weights and for the gradients that are reduced.
+    policy = plugin.mixed_precision_policy
+    assert (policy.param_dtype, policy.reduce_dtype) == (torch.float16, torch.float16)
+    made = config_module.TrainConfig(model=Path("m"), output_dir=Path("o"), method="full", gradient_checkpointing=True)
+    layout = plan_run([5] * 8, global_batch=4, micro_batch=1, world_size=1, epochs=1, max_steps=None, seed=0,
+                      by_length=False)  # fmt: skip
+    args = arguments(made, layout, precision="fp32", cpu=True, evaluate=False)
+    assert args.accelerator_config.gradient_accumulation_kwargs == {"sync_each_batch": True}
+    assert not args.activation_checkpointing  # FSDP wraps the layers; the Trainer refuses both
+    with pytest.raises(RefusedError, match="lora is copied to every GPU"):
+        prepare(made.model_copy(update={"method": "lora"}), cpu=True)
+    with pytest.raises(RefusedError, match="cannot update sharded weights"):
+        prepare(made.model_copy(update={"optimizer": "paged_adamw_8bit"}), cpu=True)
 
 
 def test_faulty_settings_are_all_named_at_once() -> None:

@@ -4,9 +4,13 @@ import math
 
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
+from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from alpaca_tui.core.errors import AlpacaError
 from alpaca_tui.training import guard
+from alpaca_tui.training.callbacks import GuardCallback
 from alpaca_tui.training.guard import TrainingHalted
 
 
@@ -36,6 +40,32 @@ def test_many_skipped_steps_in_a_row_halt() -> None:
     guard.check_skipped(guard.SKIPPED_STEPS_IN_A_ROW - 1, 30)
     with pytest.raises(TrainingHalted, match="20 steps in a row"):
         guard.check_skipped(guard.SKIPPED_STEPS_IN_A_ROW, 30)
+
+
+def test_a_scaler_that_only_skips_halts_the_run_after_twenty_steps() -> None:
+    """A real gradient scaler over gradients that overflow, with the recipe's fused optimizer under accelerate."""
+    args, state, control = TrainingArguments(use_cpu=True), TrainerState(), TrainerControl()
+    Accelerator(cpu=True)
+    weight = torch.nn.Parameter(torch.ones(3))
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
+    optimizer = AcceleratedOptimizer(torch.optim.AdamW([weight], fused=True), scaler=scaler)
+    callback = GuardCallback(scaled=True, vocabulary=10, scale=scaler.get_scale)
+
+    def step(gradient: float) -> None:
+        callback.on_step_begin(args, state, control)
+        optimizer.zero_grad()
+        scaler.scale(weight.sum() * gradient).backward()
+        optimizer.step()
+        state.global_step += 1
+        callback.on_step_end(args, state, control, model=torch.nn.Linear(1, 1))
+
+    for _ in range(guard.SKIPPED_STEPS_IN_A_ROW - 1):
+        step(math.inf)
+    step(1.0)
+    assert callback.skipped == 0  # one sound step, and the count begins anew
+    with pytest.raises(TrainingHalted, match="20 steps in a row up to step 40"):
+        for _ in range(guard.SKIPPED_STEPS_IN_A_ROW):
+            step(math.inf)
 
 
 def test_held_out_loss_may_rise_but_not_explode() -> None:

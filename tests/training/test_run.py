@@ -259,6 +259,51 @@ def test_weights_that_are_not_numbers_stop_the_run_and_save_nothing(
     assert not (tmp_path / "out" / "adapter").exists()
 
 
+def test_a_held_out_loss_that_explodes_stops_the_run(
+    toy_model_dir: Path, toy_examples: Examples, tmp_path: Path
+) -> None:
+    config = settings(toy_model_dir, tmp_path, method="full", learning_rate=3.0, eval_every=1, save_every=100)
+    with pytest.raises(TrainingHalted, match=r"held-out loss rose from 5\.\d+ to .* worse than guessing"):
+        run(config, toy_examples[:20], toy_examples[20:])
+    assert checkpoints(tmp_path) == [] and not (tmp_path / "model").exists()
+
+
+def test_an_adapter_that_never_moved_is_not_saved(toy_model_dir: Path, toy_examples: Examples, tmp_path: Path) -> None:
+    # The only step is the first of the warm-up, whose learning rate is 0.
+    with pytest.raises(TrainingHalted, match="every lora_B is still zero"):
+        run(settings(toy_model_dir, tmp_path, max_steps=1), toy_examples[:20])
+    assert not (tmp_path / "adapter").exists()
+
+
+def test_an_adapter_that_does_not_move_stops_the_run_at_its_first_look(
+    toy_model_dir: Path, toy_examples: Examples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "ADAPTER_MOVED_BY", 2)
+    config = settings(toy_model_dir, tmp_path, warmup_ratio=0.9, max_steps=50, learning_rate=1e-300)
+    with pytest.raises(TrainingHalted, match="after 2 steps every lora_B is still zero"):
+        run(config, toy_examples[:20])
+
+
+def test_a_loss_of_exactly_0_stops_the_run(toy_model_dir: Path, toy_examples: Examples, tmp_path: Path) -> None:
+    certain = tmp_path / "certain"
+    certain.mkdir()
+    for item in toy_model_dir.iterdir():
+        (certain / item.name).write_bytes(item.read_bytes())
+    weights = load_file(certain / "model.safetensors")
+    # Every token is the same to the model, and the end token follows by a margin that fp32 rounds to certainty.
+    for name, weight in weights.items():
+        if "o_proj" in name or "down_proj" in name:
+            weight.zero_()
+    weights["model.embed_tokens.weight"][:] = 0.0
+    weights["model.embed_tokens.weight"][:, 0] = 1.0
+    weights["lm_head.weight"][:] = 0.0
+    weights["lm_head.weight"][2, 0] = 1e4
+    save_file(weights, certain / "model.safetensors", metadata={"format": "pt"})
+    silent_answers = [TrainingExample(example.prompt, "") for example in toy_examples]
+    with pytest.raises(TrainingHalted, match="loss is exactly 0 at step 1"):
+        run(settings(certain, tmp_path / "out"), silent_answers)
+
+
 def test_a_full_disk_is_told_before_the_checkpoint(
     toy_model_dir: Path, toy_examples: Examples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,8 +9,10 @@ import psutil
 import pytest
 
 from alpaca_tui.core.errors import UsageError
-from alpaca_tui.jobs import hardware, specs
+from alpaca_tui.core.presets import preset_for
+from alpaca_tui.jobs import hardware, launching, planning, shapes, specs
 from alpaca_tui.jobs.hardware import Gpu, accelerate_recipe, visible_gpus
+from alpaca_tui.jobs.launching import Asked
 from alpaca_tui.store.jobs import JobRow
 
 V100S = [Gpu(i, f"GPU-{i}{i}ab", "Tesla V100", 32 << 30, 0, 0, 40, (7, 0)) for i in range(4)]
@@ -51,6 +53,49 @@ def test_training_uses_the_gpus_that_are_visible(monkeypatch: pytest.MonkeyPatch
     assert argv[argv.index("--num_processes") + 1] == "2" and argv[argv.index("--gpu_ids") + 1] == "3,1"
     assert argv[argv.index("--main_process_port") + 1] == "0"  # any free port
     assert argv[-6:] == ["-m", "alpaca_tui.workers.train", "--project", "/p", "--job", "5"]
+
+
+@pytest.mark.parametrize(
+    ("model", "method", "gpus", "recipe", "settled"),
+    [
+        ("llama-7b", "auto", 4, "v100x4-lora", "lora"),
+        ("llama-7b", "lora", 1, "single-gpu", "lora"),
+        ("llama-7b", "full", 4, "v100x4-full", "full"),
+        ("llama-7b", "full-offload", 4, "v100x4-offload", "full"),
+        ("llama-13b", "qlora", 4, "v100x4-lora", "qlora"),
+        ("llama-7b", "auto", 0, "cpu", "lora"),
+        ("nobody/knows", "auto", 4, "v100x4-lora", "lora"),
+    ],
+)
+def test_training_is_launched_by_the_recipe_that_the_plan_names(
+    model: str, method: Asked, gpus: int, recipe: str, settled: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(hardware, "visible_gpus", lambda: V100S[:gpus])
+    monkeypatch.setattr(hardware, "host", lambda project=None: hardware.Host(40, 256 << 30, 250 << 30, 1 << 40))
+    launch = launching.settle(model, method)
+    assert (launch.recipe, launch.method, launch.gpus) == (recipe, settled, gpus)
+    argv = specs.command(Path("/p"), job("train", {"dataset": "a", "model": model, "method": method}))
+    assert argv[argv.index("--config_file") + 1] == str(specs.recipe_path(recipe))
+    assert argv[argv.index("--num_processes") + 1] == str(max(1, gpus))
+    if launch.option is None:
+        return
+    # What `plan` prints, asked the same way.
+    shape = shapes.shape(model)
+    asked, offload = ("full", True) if method == "full-offload" else (method, None)
+    machine = planning.machine(tmp_path, gpus, 32.0)
+    wishes = planning.Wishes(method=asked, offload=offload)
+    preset = preset_for(shape.parameters, "full" if asked == "full" else "lora").settings
+    report = planning.report(tmp_path, shape, machine, preset, wishes)
+    assert (report["recipe"], report["method"]) == (recipe, settled)
+    assert report["micro_batch"] == launch.fitted["micro_batch"]
+
+
+def test_a_micro_batch_that_fits_is_chosen_unless_one_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = [Gpu(0, "GPU-0", "Tesla V100", 16 << 30, 0, 0, 40, (7, 0))]
+    monkeypatch.setattr(hardware, "host", lambda project=None: hardware.Host(40, 256 << 30, 250 << 30, 1 << 40))
+    assert launching.settle("llama-7b", "qlora", found=small).fitted["micro_batch"] == 4
+    assert launching.settle("llama-7b", "lora", found=small).fitted["micro_batch"] == 1
+    assert launching.settle("llama-7b", "lora", {"micro_batch": 2}, found=small).fitted["micro_batch"] == 2
 
 
 def test_training_without_a_gpu_runs_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:

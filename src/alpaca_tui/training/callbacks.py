@@ -16,6 +16,7 @@ from alpaca_tui.core.errors import Cancelled
 from alpaca_tui.training import guard
 from alpaca_tui.training.checkpoints import rotate, seal_checkpoint
 from alpaca_tui.training.data import Plan
+from alpaca_tui.training.probe import peak_memory
 
 OnMetrics = Callable[[int, dict[str, float]], None]
 """Called with a step and what was measured at it. A resumed run reports again the steps after its checkpoint."""
@@ -77,7 +78,10 @@ class StopCallback(TrainerCallback):
 
 
 class MetricsCallback(TrainerCallback):
-    """Passes every logged step on: loss, learning rate, gradient norm, tokens seen, tokens per second, progress."""
+    """Passes every logged step on: loss, learning rate, gradient norm, tokens seen, tokens per second, progress.
+
+    ``peak_memory_bytes`` is this process's peak since the probe: allocated on a GPU, resident on the CPU.
+    """
 
     def __init__(self, plan: Plan, on_metrics: OnMetrics) -> None:
         self.plan = plan
@@ -112,23 +116,37 @@ class MetricsCallback(TrainerCallback):
             metrics["tokens_per_s"] = self.plan.tokens_by_step[step - 1] / max(seconds, 1e-9)
             metrics["epoch"] = self.plan.epochs * step / self.plan.steps
             metrics["progress"] = step / self.plan.steps
+            metrics["peak_memory_bytes"] = float(peak_memory(args.device)[0])
         if metrics:
             self.on_metrics(step, metrics)
 
 
 class GuardCallback(TrainerCallback):
-    """Looks at every logged step and every save before it happens; raises TrainingHalted out of the Trainer."""
+    """Looks at every logged step and every save before it happens; raises TrainingHalted out of the Trainer.
 
-    def __init__(self, *, scaled: bool, vocabulary: int, step_was_skipped: Callable[[], bool]) -> None:
+    ``scale`` gives the gradient scaler's scale, which falls at a skipped step and at no other. (accelerate's own
+    ``optimizer_step_was_skipped`` is blind with a fused optimizer, which does the skipping itself.)
+    """
+
+    def __init__(self, *, scaled: bool, vocabulary: int, scale: Callable[[], float]) -> None:
         self.scaled = scaled
         self.vocabulary = vocabulary
-        self.step_was_skipped = step_was_skipped
+        self.scale = scale
+        self.scale_before = 0.0
         self.skipped = 0
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self.scaled:
+            self.scale_before = self.scale()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self.scaled:
-            self.skipped = self.skipped + 1 if self.step_was_skipped() else 0
+            self.skipped = self.skipped + 1 if self.scale() < self.scale_before else 0
             guard.check_skipped(self.skipped, state.global_step)
+        if state.global_step == guard.ADAPTER_MOVED_BY:
+            guard.check_adapter_moved(kwargs["model"], state.global_step)
         if control.should_save and state.is_world_process_zero:
             guard.check_disk(Path(args.output_dir), guard.checkpoint_bytes(kwargs["model"]))
 

@@ -47,6 +47,17 @@ def model_card(
     )
 
 
+def merged_card(adapter: Path, base: Path) -> str:
+    """The card of a merged model: its adapter's, with what has changed."""
+    try:
+        card = (adapter / "README.md").read_text("utf-8")
+    except OSError:
+        return f"# {base.name}, merged\n\nAn adapter without a model card, folded into its base {base.name}.\n"
+    return card.replace("library_name: peft", "library_name: transformers").replace(
+        "An adapter (LoRA) made by", "A whole model, its adapter (LoRA) folded in, made by"
+    )
+
+
 def licence_of(model: Path) -> str | None:
     """The licence that a model directory states in its card, if it does."""
     try:

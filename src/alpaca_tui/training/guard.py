@@ -14,6 +14,9 @@ from alpaca_tui.core.errors import AlpacaError
 SKIPPED_STEPS_IN_A_ROW = 20
 """The gradient scaler halves its scale at each skipped step: after twenty it has fallen a millionfold."""
 
+ADAPTER_MOVED_BY = 20
+"""The step at which an adapter is first looked at; warm-up has left a learning rate of 0 behind long before."""
+
 
 class TrainingHalted(AlpacaError):
     """A guard stopped the run; the message says what was seen, at which step, and what to try."""

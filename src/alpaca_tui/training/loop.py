@@ -135,6 +135,10 @@ class RecipeTrainer(Trainer):
         model = self.model_wrapped
         was_training = model.training
         model.eval()
+        for module in model.modules():
+            if type(module).__module__.startswith("bitsandbytes"):
+                # A 4-bit layer evaluates no differently, but on a CPU it is repacked for good, without gradients.
+                module.train()
         world, rank = self.args.world_size, self.args.process_index
         sums: list[torch.Tensor] = []
         # Every process runs as often as the others (sharded models need that); surplus turns count nothing.

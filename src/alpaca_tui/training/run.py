@@ -184,7 +184,7 @@ def _listen(
         GuardCallback(
             scaled=precision == "fp16",
             vocabulary=vocabulary,
-            step_was_skipped=lambda: accelerator.optimizer_step_was_skipped,
+            scale=lambda: accelerator.scaler.get_scale() if accelerator.scaler is not None else 1.0,
         )
     )
 

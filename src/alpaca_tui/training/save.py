@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from alpaca_tui.core.errors import AlpacaError
+from alpaca_tui.training.card import merged_card
 from alpaca_tui.training.guard import TrainingHalted
 from alpaca_tui.training.manifest import check, replace_folder, seal
 from alpaca_tui.training.model import load_tokenizer
@@ -138,6 +139,7 @@ def merge(base: Path, adapter: Path, dest: Path) -> Path:
             raise AlpacaError(f"merging {adapter} into {base} makes the weight {name} overflow {weight.dtype}")
     merged.save_pretrained(aside)
     tokenizer.save_pretrained(aside)
+    (aside / CARD).write_text(merged_card(adapter, base), "utf-8")
     seal(aside, {"base": str(base), "adapter": str(adapter)})
     replace_folder(aside, dest)
     return dest
