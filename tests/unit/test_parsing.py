@@ -67,7 +67,7 @@ _PIECES = st.sampled_from(
 )
 TEXTS = st.one_of(st.text(), st.lists(st.one_of(_PIECES, st.text(max_size=8)), max_size=40).map("".join))
 MODES = st.sampled_from(["fixed", "faithful"])
-REASONS = st.sampled_from(["eos", "stop", "length", "error"])
+REASONS = st.sampled_from(["eos", "stop", "length", "loop", "error"])
 
 
 def pairs(parsed: ParsedInstances) -> list[tuple[str, str]]:
