@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+LOST_PEERS = "the connection to another process of this training was lost"
+"""How a process of several says that another one is gone; why that one went is the better reason, where it is known."""
+
 
 class AlpacaError(Exception):
     """Something failed for a reason that the user can be told in one sentence (exit code 1).

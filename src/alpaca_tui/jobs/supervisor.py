@@ -15,7 +15,7 @@ from typing import IO
 
 from sqlite_utils import Database
 
-from alpaca_tui.core.errors import AlpacaError, UsageError
+from alpaca_tui.core.errors import LOST_PEERS, AlpacaError, UsageError
 from alpaca_tui.core.jobstates import ACTIVE
 from alpaca_tui.jobs import live, logs, processes, specs
 from alpaca_tui.jobs.processes import Identity
@@ -60,7 +60,7 @@ def conclude(ending: Ending, job_id: int, grace_s: float) -> tuple[str, str | No
     # With several ranks, one that failed makes the launcher stop the others, rank 0 among them.
     if EXIT_STOPPED in (ending.exit_code, ending.said) and (ending.stop_requested or ending.error is None):
         return "stopped", "stopped at request" if ending.stop_requested else "stopped by a signal from outside"
-    if ending.error is not None:
+    if ending.error is not None and not (ending.launcher_signal and ending.error.startswith(LOST_PEERS)):
         return "failed", ending.error
     if ending.stop_requested:
         return "stopped", "stopped at request before it had anything to save"

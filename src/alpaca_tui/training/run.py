@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel, set_seed
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from alpaca_tui.core.errors import AlpacaError, RefusedError
+from alpaca_tui.core.errors import LOST_PEERS, AlpacaError, RefusedError
 from alpaca_tui.core.fallback import next_down
 from alpaca_tui.core.masking import Encoded, EncodingReport, check_encoding, describe, keep_supervised
 from alpaca_tui.core.records import TrainingExample
@@ -59,6 +59,9 @@ from alpaca_tui.training.save import save_result
 
 RESULT = {"lora": "adapter", "qlora": "adapter", "full": "model"}
 """The folder in ``output_dir`` that holds the result of each method."""
+
+# What gloo and NCCL say when a process at the other end is gone.
+_PEER_IS_GONE = ("Connection closed by peer", "Connection reset by peer", "remote process exited", "Broken pipe")
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,6 +324,8 @@ def _explain(error: Exception, config: TrainConfig) -> AlpacaError | None:
     # torch's writer and safetensors report a full disk in their own exceptions.
     if full or "No space left" in text or "PytorchStreamWriter failed" in text:
         return AlpacaError(f"the disk of {config.output_dir} is full; free some space and resume")
+    if any(sign in text for sign in _PEER_IS_GONE):
+        return AlpacaError(f"{LOST_PEERS}: it has ended or was killed, its own message stands above in the log")
     # The CPU's allocator has no exception of its own.
     if isinstance(error, torch.OutOfMemoryError) or "not enough memory" in text or "can't allocate memory" in text:
         size, _ = sharding.world()
