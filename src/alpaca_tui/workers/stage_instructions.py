@@ -13,6 +13,10 @@ from alpaca_tui.store.database import write
 from alpaca_tui.workers.stage_run import Run, derive_seed
 
 
+SHOWN_WORDS = 100
+"""Words that an input or output of a whole task that is shown may have: what the recipe's requirements ask for."""
+
+
 class InstructionStage:
     """Invents instructions: human and machine demonstrations in, a continued list out."""
 
@@ -74,6 +78,14 @@ class TaskStage(InstructionStage):
     There is no classification: a candidate and its sample are stored together, and have no further stage.
     """
 
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        if not run.faithful:
+            # What the requirements ask for is shown, and three long ones would fill a short context.
+            short = {seed: tuple(filter(_is_short, given)) for seed, given in self._instances.items()}
+            self._instances = {seed: given for seed, given in short.items() if given}
+            self._human = [entry for entry in self._human if entry.id in self._instances]
+
     def store(self, call: Call, completion: Completion) -> None:
         run = self._run
         parsed = self._read(completion, run.pack.mode)
@@ -117,6 +129,10 @@ class TaskStage(InstructionStage):
         """Alpaca's script always shows a seed's first instance; here each has its turn."""
         instances = self._instances[seed_id]
         return instances[0] if self._run.faithful else rng.choice(instances)
+
+
+def _is_short(instance: Instance) -> bool:
+    return max(len(instance.input.split()), len(instance.output.split())) <= SHOWN_WORDS
 
 
 def keep_instances(
