@@ -79,6 +79,6 @@ def _longest_subject(pack: Pack, stage: str) -> dict[str, object]:
         return {"instruction": LONGEST_SUBJECT}
     shown: object = LONGEST_SUBJECT
     if pack.stage(stage).style == "tasks":
-        # Seeds are no longer than what the requirements ask for.
+        # No longer ones are shown (``workers.stage_instructions``); nor do the requirements ask for any.
         shown = {"instruction": LONG_FIELD, "input": LONG_FIELD, "output": LONG_FIELD}
     return {"demonstrations": [shown] * pack.demonstrations.count}
