@@ -31,7 +31,11 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class LiveSnapshot:
-    """What one worker is doing now. ``progress`` is a share from 0 to 1; times in seconds."""
+    """What one worker is doing now. ``progress`` is a share from 0 to 1; times in seconds.
+
+    ``eta_s``, ``eta_range_s`` (low, high), ``cost_to_go`` and its range are about the whole job; ``yields`` says what
+    one call of each stage leads to on average.
+    """
 
     at: float
     activity: str
@@ -39,6 +43,10 @@ class LiveSnapshot:
     tokens_per_s: float | None = None
     eta_s: float | None = None
     slots: tuple[Slot, ...] = ()
+    eta_range_s: tuple[float, float] | None = None
+    yields: dict[str, float] | None = None
+    cost_to_go: float | None = None
+    cost_range: tuple[float, float] | None = None
 
 
 def run_dir(project: Path, job_id: int) -> Path:

@@ -69,9 +69,16 @@ def _neighbour(verdict: Verdict, kind: str) -> int | None:
     return verdict.neighbour.id if verdict.neighbour and verdict.neighbour.kind == kind else None
 
 
-def waiting(db: Database, stage: str, limit: int) -> list[CandidateRow]:
-    """The oldest candidates in the queue of ``stage`` ('classification' or 'instance')."""
-    rows = db["candidates"].rows_where("stage = ?", [stage], order_by="id", limit=limit)
+def waiting(db: Database, stage: str, limit: int, is_classification: bool | None = None) -> list[CandidateRow]:
+    """The oldest candidates in the queue of ``stage`` ('classification' or 'instance') that no worker has taken.
+
+    With ``is_classification``, of those only that are (or are not) classification tasks.
+    """
+    free = "stage = ? AND id NOT IN (SELECT number FROM leases WHERE queue = ? AND expires_at > ?)"
+    values: list[object] = [stage, stage, now()]
+    if is_classification is not None:
+        free, values = f"{free} AND is_classification = ?", [*values, int(is_classification)]
+    rows = db["candidates"].rows_where(free, values, order_by="id", limit=limit)
     return [CandidateRow(r["id"], r["instruction"], _optional_bool(r["is_classification"])) for r in rows]
 
 
@@ -109,25 +116,32 @@ def finish(db: Database, candidate_id: int) -> None:
     db.execute("UPDATE candidates SET stage = 'done' WHERE id = ? AND stage = 'instance'", [candidate_id])
 
 
-def pool(db: Database, *, classification_only: bool = False) -> list[PoolEntry]:
-    """Machine-made instructions that may be drawn as demonstrations.
+def count_waiting(db: Database) -> dict[str, int]:
+    """How many candidates are in the queue of each stage, taken or not."""
+    query = "SELECT stage, count(*) FROM candidates WHERE stage IN ('classification', 'instance') GROUP BY stage"
+    return dict(db.execute(query).fetchall())
+
+
+def pool(db: Database, *, classification_only: bool = False, after: int = 0) -> list[PoolEntry]:
+    """Machine-made instructions that may be drawn as demonstrations, those with an id above ``after``.
 
     Kept by the filter, and not thrown out by a person: an instruction all of whose reviewed samples were
     rejected is no model for others.
     """
     kinds = "AND c.is_classification = 1 " if classification_only else ""
     rows = db.query(
-        "SELECT c.id, c.instruction FROM candidates c WHERE c.stage <> 'rejected' AND ("
+        "SELECT c.id, c.instruction FROM candidates c WHERE c.id > ? AND c.stage <> 'rejected' AND ("
         " NOT EXISTS (SELECT 1 FROM samples s WHERE s.candidate_id = c.id AND s.state = 'rejected')"
         " OR EXISTS (SELECT 1 FROM samples s WHERE s.candidate_id = c.id AND s.state IN ('pending', 'accepted'))"
-        f") {kinds}ORDER BY c.id"
+        f") {kinds}ORDER BY c.id",
+        [after],
     )
     return [PoolEntry("candidate", row["id"], row["instruction"]) for row in rows]
 
 
-def kept(db: Database) -> list[PoolEntry]:
-    """Every instruction that passed the filter, in order of arrival: what a new one is compared with."""
-    rows = db.query("SELECT id, instruction FROM candidates WHERE stage <> 'rejected' ORDER BY id")
+def kept(db: Database, after: int = 0) -> list[PoolEntry]:
+    """Every instruction (with an id above ``after``) that passed the filter, in order of arrival."""
+    rows = db.query("SELECT id, instruction FROM candidates WHERE id > ? AND stage <> 'rejected' ORDER BY id", [after])
     return [PoolEntry("candidate", row["id"], row["instruction"]) for row in rows]
 
 

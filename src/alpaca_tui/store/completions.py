@@ -30,6 +30,13 @@ class Call:
     demonstrations: tuple[PoolEntry, ...] = ()
     sample_id: int | None = None
     """Whose output is written anew."""
+    number: int = 0
+    """Its place in its queue: the instruction call's number, the candidate's id or the sample's."""
+
+    @property
+    def queue(self) -> str:
+        """Where the call comes from; with ``number``, what a lease is taken on."""
+        return "output" if self.template == "output" else self.stage
 
 
 def ensure_pack(db: Database, hash: str, name: str, files: Mapping[str, str]) -> None:
@@ -106,10 +113,14 @@ def _demonstration_rows(completion_id: int, demonstrations: Sequence[PoolEntry])
     ]
 
 
-def seeds_used(db: Database, job_id: int, stage: Stage) -> set[int]:
-    """The seeds of the job's stored calls of one stage: what a resumed run need not ask again."""
-    rows = db["completions"].rows_where("job_id = ? AND stage = ?", [job_id, stage], select="seed")
-    return {row["seed"] for row in rows}
+def seeds_used(db: Database, job_id: int, stage: Stage, after: int = 0) -> tuple[set[int], int]:
+    """(seeds of the job's stored calls of one stage, the last such call's id): what need not be asked again.
+
+    With ``after``, of those calls only whose id is higher.
+    """
+    query = "SELECT id, seed FROM completions WHERE job_id = ? AND stage = ? AND id > ?"
+    rows = db.execute(query, [job_id, stage, after]).fetchall()
+    return {seed for _, seed in rows}, max((number for number, _ in rows), default=after)
 
 
 def failures(db: Database, template: str, candidate_id: int | None, sample_id: int | None = None) -> int:

@@ -10,6 +10,7 @@ from sqlite_utils import Database
 
 from alpaca_tui.core.errors import UsageError
 from alpaca_tui.core.jobstates import ACTIVE, RESUMABLE, may_follow
+from alpaca_tui.store import leases
 from alpaca_tui.store.database import now, write
 
 
@@ -129,6 +130,8 @@ def claim(db: Database, job_id: int, pid: int, create_time: float) -> JobRow | N
             return None
         job = get(db, job_id)
         add_process(db, job_id, job.attempt, "runner", 0, pid, create_time)
+        if job.kind == "generate":  # one at a time, so all leases are those of workers that are gone
+            leases.clear(db)
     return job
 
 

@@ -40,5 +40,10 @@ def funnel(db: Database) -> Funnel:
     )
 
 
+def ready(db: Database) -> int:
+    """Samples that are pending or accepted: what a run's target counts. Read from an index alone."""
+    return int(db.execute("SELECT count(*) FROM samples WHERE state IN ('pending', 'accepted')").fetchone()[0])
+
+
 def _counted(db: Database, sql: str) -> dict[str, int]:
     return dict(db.execute(sql).fetchall())

@@ -218,27 +218,29 @@ def origin(db: Database, sample_id: int) -> SampleOrigin | None:
     return SampleOrigin(first["instruction_completion_id"], first["completion_id"], first["model"], shown)
 
 
-def whole_tasks(db: Database) -> list[tuple[PoolEntry, Instance]]:
+def whole_tasks(db: Database, after: int = 0) -> list[tuple[PoolEntry, Instance]]:
     """Machine-made tasks that may be drawn as demonstrations: each candidate with its first pending or accepted sample.
 
-    The instruction is the candidate's, as it was invented.
+    The instruction is the candidate's, as it was invented. Only candidates with an id above ``after``.
     """
     rows = db.query(
         "SELECT c.id, c.instruction, s.input, s.output "
         "FROM current_samples s JOIN candidates c ON c.id = s.candidate_id "
-        "WHERE s.id IN (SELECT min(id) FROM samples WHERE state IN ('pending', 'accepted') GROUP BY candidate_id) "
-        "AND c.stage <> 'rejected' ORDER BY c.id"
+        "WHERE s.id IN (SELECT min(id) FROM samples WHERE state IN ('pending', 'accepted') AND candidate_id > ? "
+        "GROUP BY candidate_id) AND c.stage <> 'rejected' ORDER BY c.id",
+        [after],
     )
     return [(PoolEntry("candidate", r["id"], r["instruction"]), Instance(r["input"], r["output"])) for r in rows]
 
 
-def known_texts(db: Database) -> list[tuple[int, str, str, str]]:
-    """(id, instruction, input, output) of every sample that passed the rules, oldest first.
+def known_texts(db: Database, after: int = 0) -> list[tuple[int, str, str, str]]:
+    """(id, instruction, input, output) of every sample (with an id above ``after``) that passed the rules, in order.
 
     The output of one that waits for another model's is not known yet.
     """
     rows = db.query(
         "SELECT id, instruction, input, CASE WHEN state = 'waiting' THEN '' ELSE output END AS output "
-        "FROM current_samples WHERE state <> 'filtered' ORDER BY id"
+        "FROM current_samples WHERE id > ? AND state <> 'filtered' ORDER BY id",
+        [after],
     )
     return [(r["id"], r["instruction"], r["input"], r["output"]) for r in rows]

@@ -1,110 +1,112 @@
-"""The generation worker: ``python -m alpaca_tui.workers.generate --project DIR --job N``."""
+"""The generation worker: ``python -m alpaca_tui.workers.generate --project DIR --job N``.
+
+Several may work on one job, each with its own ``RANK``: what each of them asks is leased from the store.
+"""
 
 from __future__ import annotations
 
+import math
 import sys
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from alpaca_tui import config
 from alpaca_tui.backends.base import Backend
+from alpaca_tui.core import estimates
 from alpaca_tui.core.errors import AlpacaError, Cancelled
-from alpaca_tui.core.records import Completion
-from alpaca_tui.jobs.live import LiveSnapshot, Slot
+from alpaca_tui.core.records import Completion, Request
 from alpaca_tui.jobs.packcheck import run_pack
 from alpaca_tui.jobs.specs import GenerateSpec
-from alpaca_tui.store import candidates, completions, outputs, overview, samples
+from alpaca_tui.store import candidates, completions, leases, outputs, overview
 from alpaca_tui.store import jobs as job_store
 from alpaca_tui.store.completions import Call
+from alpaca_tui.store.tallies import Tally
 from alpaca_tui.workers.backends import Backends, together
 from alpaca_tui.workers.base import WorkerContext, worker_main
+from alpaca_tui.workers.desk import Desk, Taken
+from alpaca_tui.workers.display import Display
 from alpaca_tui.workers.screening import Screen
-from alpaca_tui.workers.stages import InstanceStage, InstructionStage, OutputStage, Run, StageWorker, TaskStage, stages
+from alpaca_tui.workers.stages import (
+    ClassificationStage,
+    InstructionStage,
+    OutputStage,
+    Run,
+    StageWorker,
+    TaskStage,
+    stages,
+)
 
 BARREN_LIMIT = 24
 """Instruction calls in a row without a single kept candidate after which the run gives up."""
 
 BARREN_INSTANCE_LIMIT = 96
-"""Instance (or output) calls in a row without a single sample to review after which the run gives up."""
+"""Instance calls in a row without a single sample to review after which the run gives up."""
 
-YIELD_GUESS = 4.0
-"""Samples that one instruction call leads to, before the run has seen any."""
+QUEUED_BATCHES = 4
+"""Batches of kept instructions to gather before they are completed: the longer a pass, the less its end counts."""
 
-RATE_WINDOW_S = 60.0
+_IDLE_S = 0.2
+_LOOK_EVERY_S = 1.0
 
 
-class Display:
-    """The text in flight and the rates, written as the worker's live snapshot."""
+class Prospects:
+    """How far the job is, over all its workers, and how it will go on."""
 
-    def __init__(self, context: WorkerContext, target: int) -> None:
-        self._live, self._db, self._target = context.live, context.db, target
-        self._ready_at_start = ready(context)
+    def __init__(self, context: WorkerContext, spec: GenerateSpec, run: Run) -> None:
+        self._db, self._spec = context.db, spec
+        self._tally = Tally(context.db, context.job.id)
+        self._tally.refresh()
+        self._whole = run.pack.stage("instruction").style == "tasks"
         self._began = time.monotonic()
-        self._slots: dict[int, Slot] = {}
-        self._calls: Sequence[Call] = ()
-        self._finished: deque[tuple[float, int]] = deque()
-        self._ready = self._ready_at_start
+        self._row_seconds_before = self._row_seconds()
+        self._looked = 0.0
 
-    def begin(self, calls: Sequence[Call]) -> None:
-        """A new batch is about to be asked."""
-        self._calls, self._slots = calls, {}
+    def ready(self) -> int:
+        """Samples that are pending or accepted: what the target counts."""
+        return overview.ready(self._db)
 
-    def text(self, index: int, text: str, tokens: int) -> None:
-        """The text of one call so far."""
-        call = self._calls[index]
-        label = f"candidate {call.candidate_id}" if call.candidate_id else "new instructions"
-        self._slots[index] = Slot(label, call.template, text, tokens)
-        if self._live.due():
-            self._live.write(self._snapshot())
+    def wanted_calls(self, batch: int) -> int:
+        """How many instruction calls to begin now, those that any worker has taken left out; 0: others see to it."""
+        taken = leases.counts(self._db)
+        wanted = math.ceil(estimates.instruction_calls(self._tally.refresh(), self._work()))
+        free = wanted - taken.get("instruction", 0)
+        return min(batch, free) if taken else max(1, min(batch, free))
 
-    def done(self, index: int, completion: Completion, ready_now: int) -> None:
-        """One call has been answered and stored."""
-        self._slots.pop(index, None)
-        self._finished.append((time.monotonic(), completion.completion_tokens))
-        self._ready = ready_now
+    def queue_full(self, batch: int) -> bool:
+        """Whether enough instructions wait to be completed."""
+        return sum(candidates.count_waiting(self._db).values()) >= QUEUED_BATCHES * batch
 
-    def say(self, activity: str) -> None:
-        """Show what is being done besides generating."""
-        self._live.write(LiveSnapshot(time.time(), activity, self._progress()), force=True)
-
-    def _progress(self) -> float:
-        return min(1.0, self._ready / self._target)
-
-    def _snapshot(self) -> LiveSnapshot:
+    def show(self, display: Display, *, force: bool = False) -> None:
+        """Tell the display, at most every ``_LOOK_EVERY_S``."""
         now = time.monotonic()
-        while self._finished and self._finished[0][0] < now - RATE_WINDOW_S:
-            self._finished.popleft()
-        span = min(RATE_WINDOW_S, now - self._began)
-        tokens = sum(n for _, n in self._finished) + sum(slot.tokens for slot in self._slots.values())
-        made = self._ready - self._ready_at_start
-        eta = (now - self._began) / made * max(0, self._target - self._ready) if made else None
-        slots = tuple(self._slots[i] for i in sorted(self._slots))
-        stage = self._calls[0].template if self._calls else ""
-        return LiveSnapshot(
-            time.time(),
-            f"{stage.replace('_', ' ')}: {len(slots)} in flight",
-            self._progress(),
-            tokens / span if span > 1 else None,
-            eta,
-            slots,
-        )
+        if not force and now - self._looked < _LOOK_EVERY_S:
+            return
+        self._looked = now
+        stats = self._tally.refresh()
+        span = now - self._began
+        concurrency = (self._row_seconds() - self._row_seconds_before) / span if span > 0 else 0.0
+        outlook = None if self._spec.regenerate else estimates.outlook(stats, self._work(), concurrency)
+        yields = {name: round(s.made / s.calls, 3) for name, s in stats.items() if s.calls and name != "classification"}
+        display.know(self.ready(), outlook, yields)
 
+    def _row_seconds(self) -> float:
+        return sum(stage.seconds for stage in self._tally.stages.values())
 
-def ready(context: WorkerContext) -> int:
-    """Samples that are pending or accepted: what the target counts."""
-    counts = samples.counts(context.db)
-    return counts["pending"] + counts["accepted"]
+    def _work(self) -> estimates.Work:
+        waiting = candidates.count_waiting(self._db) | {"output": outputs.count_waiting(self._db)}
+        missing = max(0, self._spec.target - self.ready())
+        return estimates.Work(missing, waiting, self._whole, self._spec.output_model is not None)
 
 
 class Generation:
-    """One run: takes the stages in turn until the target is met, a stop is asked for, or nothing new comes."""
+    """One worker's part of a run: stages in turn until the target is met, a stop is asked for, or nothing new comes."""
 
     def __init__(self, context: WorkerContext, spec: GenerateSpec) -> None:
         self._context, self._spec = context, spec
-        self._display = Display(context, spec.target)
+        self._display = Display(context.live, spec.target)
         self._began = time.monotonic()
+        self._barren = self._barren_instances = 0
 
     def run(self) -> None:
         """Raises Cancelled after a stop request, AlpacaError where the model gives nothing usable."""
@@ -112,85 +114,123 @@ class Generation:
         settings = config.load(context.project)
         pack = run_pack(context.project, spec.recipe, spec.options)
         self._display.say("reading what is known")
-        screen = Screen(context.db, spec.threshold, settings.rules)
-        run = Run(context.db, context.job.id, spec.model, pack, spec.seed, screen, spec.output_model)
+        self._screen = Screen(context.db, spec.threshold, settings.rules)
+        self._desk = Desk(context, self._screen)
+        run = Run(context.db, context.job.id, spec.model, pack, spec.seed, self._screen, spec.output_model)
+        self._order = self._stages(run)
         backends = Backends(spec.batch, lambda model: self._display.say(f"loading {model}"))
         try:
-            if spec.regenerate:
-                self._regenerate(backends, OutputStage(run, regenerate=True))
-            else:
-                self._generate(backends, stages(run, self._outputs_due()))
+            # Loaded before the first lease is taken and before the clock of the estimates runs.
+            backends.get(spec.output_model if spec.regenerate and spec.output_model else spec.model)
+            self._prospects = Prospects(context, spec, run)
+            self._prospects.show(self._display)
+            self._generate(backends)
         finally:
             backends.close()
+            self._desk.close()
             job_store.set_result(context.db, context.job.id, self._result())
 
-    def _generate(self, backends: Backends, order: Sequence[StageWorker]) -> None:
-        barren = barren_instances = 0
-        while ready(self._context) < self._spec.target:
-            stage, calls = self._next(order)
-            before = self._fruit(stage)
-            self._ask(backends.get(calls[0].model), stage, calls)
-            grown = self._fruit(stage) > before
-            if isinstance(stage, InstructionStage):
-                barren = 0 if grown else barren + len(calls)
-            elif isinstance(stage, InstanceStage | OutputStage):
-                barren_instances = 0 if grown else barren_instances + len(calls)
-            if barren >= BARREN_LIMIT or barren_instances >= BARREN_INSTANCE_LIMIT:
-                raise self._exhausted(barren, barren_instances)
-
-    def _fruit(self, stage: StageWorker) -> int:
-        """What a stage's answers should make more of."""
-        db = self._context.db
-        if isinstance(stage, InstructionStage) and not isinstance(stage, TaskStage):
-            return candidates.count_kept(db)
-        return ready(self._context) + (0 if isinstance(stage, OutputStage) else outputs.count_waiting(db))
-
-    def _outputs_due(self) -> Callable[[], bool]:
-        """When to ask the output model: at once, or, where it takes the other's place, for all that are missing."""
+    def _stages(self, run: Run) -> Sequence[StageWorker]:
+        """Last one first. The output model is asked at once, or, where it takes the other's place, for all missing."""
         spec = self._spec
-        if spec.output_model is None or spec.output_model == spec.model or together(spec.model, spec.output_model):
-            return lambda: True
-        return lambda: ready(self._context) + outputs.count_waiting(self._context.db) >= spec.target
+        if spec.regenerate:
+            return [OutputStage(run, regenerate=True)]
+        if spec.output_model in (None, spec.model) or together(spec.model, str(spec.output_model)):
+            return stages(run)
+        db = self._context.db
+        return stages(run, lambda: overview.ready(db) + outputs.count_waiting(db) >= spec.target)
 
-    def _regenerate(self, backends: Backends, stage: OutputStage) -> None:
-        """Every pending sample's output anew; the job is done when none is left to ask for."""
-        while calls := stage.plan(self._spec.batch):
-            self._ask(backends.get(calls[0].model), stage, calls)
+    def _generate(self, backends: Backends) -> None:
+        while not self._reached():
+            if self._context.stopping():
+                raise Cancelled
+            taken = self._desk.take(self._plan)
+            if taken:
+                self._ask(backends.get(taken[0].call.model), taken)
+            elif self._spec.regenerate:
+                return
+            else:
+                self._display.say("waiting for what other workers have in hand")
+                time.sleep(_IDLE_S)
 
-    def _next(self, order: Sequence[StageWorker]) -> tuple[StageWorker, list[Call]]:
-        for stage in order[:-1]:
-            calls = stage.plan(self._spec.batch)
-            if calls:
+    def _reached(self) -> bool:
+        return not self._spec.regenerate and self._prospects.ready() >= self._spec.target
+
+    def _plan(self) -> tuple[StageWorker, list[Call]]:
+        """The next calls: what is begun is finished before more is begun."""
+        return self._plan_more(self._spec.batch, None)
+
+    def _plan_more(self, limit: int, model: str | None) -> tuple[StageWorker, list[Call]]:
+        """At most ``limit`` calls of any stage, for ``model`` if given."""
+        for stage in self._order:
+            inventing = isinstance(stage, InstructionStage)
+            room = min(limit, self._prospects.wanted_calls(limit)) if inventing else limit
+            calls = stage.plan(room) if room > 0 else []
+            if calls and model in (None, calls[0].model):
                 return stage, calls
-        return order[-1], order[-1].plan(self._instruction_calls())
+        return self._order[-1], []
 
-    def _instruction_calls(self) -> int:
-        """How many instruction prompts the missing samples are likely to take, from the yield so far."""
-        funnel = overview.funnel(self._context.db)
-        made = funnel.samples - sum(funnel.filtered.values())
-        seen = funnel.completions >= 4 and made > 0
-        per_call = made / funnel.completions if seen else YIELD_GUESS
-        missing = self._spec.target - ready(self._context) - outputs.count_waiting(self._context.db)
-        return max(1, min(self._spec.batch, round(missing / per_call)))
+    def _refill(self, like: Taken, limit: int) -> tuple[StageWorker, list[Call]]:
+        """At most ``limit`` calls that share their prefix with ``like``: the same stage and template."""
+        stage = like.stage
+        if isinstance(stage, InstructionStage):
+            full = not isinstance(stage, TaskStage) and self._prospects.queue_full(self._spec.batch)
+            limit = 0 if full else min(limit, self._prospects.wanted_calls(limit))
+        return stage, stage.plan(limit, like.call.template) if limit > 0 else []
 
-    def _ask(self, backend: Backend, stage: StageWorker, calls: list[Call]) -> None:
-        if self._context.stopping():
-            raise Cancelled
-        self._display.begin(calls)
+    def _ask(self, backend: Backend, first: list[Taken]) -> None:
+        """One pass of the backend, refilled as long as there is something to ask and the target is not met."""
+        flight = list(first)
+        self._display.begin()
+        self._display.add([taken.call for taken in first])
 
         def done(index: int, completion: Completion) -> None:
-            stage.store(calls[index], completion)
-            self._display.done(index, completion, ready(self._context))
+            taken = flight[index]
+            before = self._screen.kept_instructions, self._screen.kept_instances
+            if self._desk.store(taken, completion):
+                self._count(taken.stage, before)
+            self._display.done(index, completion)
+            self._prospects.show(self._display)
 
-        requests = [call.request for call in calls]
-        backend.complete(requests, self._display.text, self._context.stopping, on_done=done)
+        def more(places: int) -> list[Request]:
+            if self._fruitless() or self._reached():
+                return []
+            if backend.one_prefix:
+                new = self._desk.take(lambda: self._refill(flight[0], places))
+            else:
+                new = self._desk.take(lambda: self._plan_more(places, flight[0].call.model))
+            flight.extend(new)
+            self._display.add([taken.call for taken in new])
+            return [taken.call.request for taken in new]
 
-    def _exhausted(self, barren: int, barren_instances: int) -> AlpacaError:
+        def cancelled() -> bool:
+            self._desk.renew()
+            return self._context.stopping()
+
+        requests = [taken.call.request for taken in first]
+        backend.complete(requests, self._display.text, cancelled, on_done=done, more=more)
+        if self._fruitless():
+            raise self._exhausted()
+
+    def _count(self, stage: StageWorker, before: tuple[int, int]) -> None:
+        """Whether the answer that was just stored brought anything."""
+        instructions, instances = self._screen.kept_instructions, self._screen.kept_instances
+        if isinstance(stage, InstructionStage):
+            grown = instances > before[1] if isinstance(stage, TaskStage) else instructions > before[0]
+            self._barren = 0 if grown else self._barren + 1
+        elif not isinstance(stage, ClassificationStage):
+            self._barren_instances = 0 if instances > before[1] else self._barren_instances + 1
+
+    def _fruitless(self) -> bool:
+        spent = self._barren >= BARREN_LIMIT or self._barren_instances >= BARREN_INSTANCE_LIMIT
+        return spent and not self._spec.regenerate
+
+    def _exhausted(self) -> AlpacaError:
         funnel = overview.funnel(self._context.db)
-        if barren >= BARREN_LIMIT:
-            what, counts = f"{barren} instruction prompts gave no new instruction", funnel.rejected
+        if self._barren >= BARREN_LIMIT:
+            what, counts = f"{self._barren} instruction prompts gave no new instruction", funnel.rejected
         else:
-            what, counts = f"{barren_instances} instance prompts gave no sample to review", funnel.filtered
+            what, counts = f"{self._barren_instances} instance prompts gave no sample to review", funnel.filtered
         rules = ", ".join(f"{rule} {n}" for rule, n in list(counts.items())[:3]) or "nothing could be parsed"
         return AlpacaError(
             f"the last {what} (rejected so far: {rules}); "
@@ -208,7 +248,7 @@ class Generation:
             "seconds": round(seconds, 1),
             "candidates": funnel.candidates,
             "kept": funnel.kept,
-            "samples": ready(context),
+            "samples": overview.ready(context.db),
             "loops": totals["loops"],
         } | ({"faults": completions.faults(context.db, context.job.id)} if spec.options.mode == "faithful" else {})
 

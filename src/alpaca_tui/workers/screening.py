@@ -11,6 +11,7 @@ from alpaca_tui.config import RulesConfig
 from alpaca_tui.core import rules
 from alpaca_tui.core.records import Neighbour, ParsedInstance, Verdict
 from alpaca_tui.core.replay import ORDER_DEPENDENT
+from alpaca_tui.core.rouge import TokenizerName
 from alpaca_tui.store import candidates, neighbours, samples, seeds
 
 _NEEDS_OUTPUT = frozenset({"empty_output", "echo", "conflicting_outputs"})
@@ -30,12 +31,34 @@ class Screen:
         self._instruction_rules = rules.instruction_rules(threshold, config.tokenizer, config.settings())
         self._instance_rules = rules.instance_rules(config.settings())
         self._context = rules.Context(config.tokenizer)
-        self._history = neighbours.History(db, config.tokenizer)
+        self._db = db
+        self._history = _open_history(db, config.tokenizer)
         known = [Neighbour("seed", seed.id, seed.task.instruction) for seed in seeds.all_seeds(db)]
-        known += [Neighbour("candidate", entry.id, entry.instruction) for entry in candidates.kept(db)]
-        self._context.know_instructions(known)
-        for sample_id, instruction, input, output in samples.known_texts(db):
+        kept = [Neighbour("candidate", entry.id, entry.instruction) for entry in candidates.kept(db)]
+        self._context.know_instructions(known + kept)
+        self._last_candidate = kept[-1].id if kept else 0
+        self._last_sample = 0
+        self.kept_instructions = self.kept_instances = 0
+        """How many this screen has let pass, drafts included."""
+        self._know_samples()
+
+    def catch_up(self) -> None:
+        """Learn what other workers have kept since.
+
+        In the write transaction in which something is judged and stored: so no two workers ever keep texts that are
+        alike.
+        """
+        new = [Neighbour("candidate", e.id, e.instruction) for e in candidates.kept(self._db, self._last_candidate)]
+        if new:
+            self._context.know_instructions(new)
+            self._last_candidate = new[-1].id
+        self._know_samples()
+        self._history.catch_up()
+
+    def _know_samples(self) -> None:
+        for sample_id, instruction, input, output in samples.known_texts(self._db, self._last_sample):
             self._context.know_instance(sample_id, instruction, input, output)
+            self._last_sample = sample_id
 
     def judge_instruction(self, instruction: str) -> tuple[Verdict, ...]:
         """Every rule's verdict on a new instruction."""
@@ -49,6 +72,8 @@ class Screen:
     def keep_instruction(self, candidate_id: int, instruction: str) -> None:
         """From now on the instruction is known."""
         self._context.know_instruction("candidate", candidate_id, instruction)
+        self._last_candidate = max(self._last_candidate, candidate_id)
+        self.kept_instructions += 1
 
     def judge_instances(self, instruction: str, instances: Sequence[ParsedInstance]) -> list[tuple[Verdict, ...]]:
         """Every rule's verdicts on the instances of one instruction."""
@@ -72,3 +97,13 @@ class Screen:
     def keep_instance(self, sample_id: int, instruction: str, instance: ParsedInstance, *, draft: bool = False) -> None:
         """From now on the instance is known; of a ``draft`` the input only."""
         self._context.know_instance(sample_id, instruction, instance.input, "" if draft else instance.output)
+        self._last_sample = max(self._last_sample, sample_id)
+        self.kept_instances += 1
+
+
+def _open_history(db: Database, tokenizer: TokenizerName) -> neighbours.History:
+    """The history. Several workers begin together, and where pairs are missing the first one stores them."""
+    try:
+        return neighbours.History(db, tokenizer)
+    except neighbours.Concurrent:
+        return neighbours.History(db, tokenizer)

@@ -9,7 +9,7 @@ from typing import Final
 from alpaca_tui.core import parsing
 from alpaca_tui.core.faults import cost
 from alpaca_tui.core.records import Completion, ParsedInstances
-from alpaca_tui.store import candidates, completions
+from alpaca_tui.store import candidates, completions, leases
 from alpaca_tui.store.completions import Call
 from alpaca_tui.store.database import write
 from alpaca_tui.store.flips import RECLASSIFIED
@@ -26,7 +26,7 @@ class ClassificationStage:
         self._run = run
         self._bias = _Bias(run) if run.pack.stage(TEMPLATE).calibrate else None
 
-    def plan(self, limit: int) -> list[Call]:
+    def plan(self, limit: int, template: str | None = None) -> list[Call]:
         run = self._run
         rows = candidates.waiting(run.db, TEMPLATE, limit)
         if rows and self._bias is not None and not self._bias.settled:
@@ -81,7 +81,6 @@ class _Bias:
         self._run = run
         self._subjects = run.pack.stage(TEMPLATE).content_free
         self._tries: Counter[str] = Counter()
-        self._in_flight: set[str] = set()
         self._measured = _Measured()
 
     @property
@@ -101,18 +100,17 @@ class _Bias:
 
     def plan(self, limit: int) -> list[Call]:
         known = self._known()
-        missing = [s for s in self._subjects if s not in known and s not in self._in_flight]
+        taken = leases.held(self._run.db, TEMPLATE)
         calls = []
-        for subject in missing[:limit]:
-            number = -1 - self._subjects.index(subject) - len(self._subjects) * self._tries[subject]
-            calls.append(self._run.call(TEMPLATE, TEMPLATE, number, {"instruction": subject}))
-            self._in_flight.add(subject)
-        return calls
+        for at, subject in enumerate(self._subjects):
+            number = -1 - at - len(self._subjects) * self._tries[subject]
+            if subject not in known and number not in taken and self._tries[subject] < MAX_TRIES:
+                calls.append(self._run.call(TEMPLATE, TEMPLATE, number, {"instruction": subject}))
+        return calls[:limit]
 
     def store(self, call: Call, completion: Completion) -> None:
         subject = str(call.variables["instruction"])
         problem = "the call failed" if completion.finish_reason == "error" else None
-        self._in_flight.discard(subject)
         self._tries[subject] += problem is not None
         with write(self._run.db):
             completions.record(self._run.db, call, completion, problem)
@@ -129,15 +127,13 @@ class InstanceStage:
     def __init__(self, run: Run) -> None:
         self._run = run
 
-    def plan(self, limit: int) -> list[Call]:
-        rows = candidates.waiting(self._run.db, "instance", 4 * limit)
+    def plan(self, limit: int, template: str | None = None) -> list[Call]:
         # One template at a time, so that the whole batch shares the prompt's long prefix.
-        kind = rows[0].is_classification if rows else None
-        chosen = [row for row in rows if row.is_classification == kind][:limit]
-        template = "output_first" if kind else "input_first"
-        return [
-            self._run.call("instance", template, row.id, {"instruction": row.instruction}, row.id) for row in chosen
-        ]
+        if template is None:
+            oldest = candidates.waiting(self._run.db, "instance", 1)
+            template = "output_first" if oldest and oldest[0].is_classification else "input_first"
+        rows = candidates.waiting(self._run.db, "instance", limit, template == "output_first")
+        return [self._run.call("instance", template, row.id, {"instruction": row.instruction}, row.id) for row in rows]
 
     def store(self, call: Call, completion: Completion) -> None:
         run = self._run

@@ -7,11 +7,11 @@ import random
 from alpaca_tui.core import parsing, parsing_tasks, pool
 from alpaca_tui.core.faults import cost
 from alpaca_tui.core.records import Completion, Instance, ParsedInstance, ParsedTask, PoolEntry
-from alpaca_tui.store import candidates, completions, samples, seeds
+from alpaca_tui.store import candidates, completions, leases, samples, seeds
 from alpaca_tui.store.completions import Call
 from alpaca_tui.store.database import write
+from alpaca_tui.workers.growing_pool import Found, GrowingPool
 from alpaca_tui.workers.stage_run import Run, derive_seed
-
 
 SHOWN_WORDS = 100
 """Words that an input or output of a whole task that is shown may have: what the recipe's requirements ask for."""
@@ -28,17 +28,26 @@ class InstructionStage:
         ]
         self._human = [PoolEntry("seed", row.id, row.task.instruction) for row in rows]
         self._instances = {row.id: row.task.instances for row in rows}
-        self._used, self._number = completions.seeds_used(run.db, run.job_id, "instruction"), 0
+        self._used, self._last_call = completions.seeds_used(run.db, run.job_id, "instruction")
+        self._number = 0
+        """All calls with a lower number are stored."""
+        self._pool = GrowingPool(self._machine, settles_late=self._only)
 
-    def plan(self, limit: int) -> list[Call]:
+    def plan(self, limit: int, template: str | None = None) -> list[Call]:
         run, wanted = self._run, self._run.pack.demonstrations
-        machine = self._machine() if wanted.machine else []
+        machine = self._pool.entries() if wanted.machine else ()
+        taken = leases.held(run.db, "instruction")
+        new, self._last_call = completions.seeds_used(run.db, run.job_id, "instruction", self._last_call)
+        self._used |= new
+        while derive_seed(run.seed, "instruction", self._number) in self._used:
+            self._number += 1
+        number = self._number - 1
         calls: list[Call] = []
         while len(calls) < limit:
-            number, self._number = self._number, self._number + 1
+            number += 1
             seed = derive_seed(run.seed, "instruction", number)
-            if seed in self._used:
-                continue  # this run asked it before it was interrupted
+            if number in taken or seed in self._used:
+                continue
             rng = random.Random(seed)
             shown = pool.draw_demonstrations(rng, self._human, machine, wanted.count, wanted.machine)
             variables: dict[str, object] = {"demonstrations": [self._show(entry, rng) for entry in shown]}
@@ -65,8 +74,9 @@ class InstructionStage:
         first = self._run.pack.stage("instruction").first_number
         return parsing.parse_instruction_list(completion.text, first, completion.finish_reason, mode)
 
-    def _machine(self) -> list[PoolEntry]:
-        return candidates.pool(self._run.db, classification_only=self._only)
+    def _machine(self, after: int) -> Found:
+        found = candidates.pool(self._run.db, classification_only=self._only, after=after)
+        return [(entry, None) for entry in found]
 
     def _show(self, entry: PoolEntry, rng: random.Random) -> object:
         return entry.instruction
@@ -116,13 +126,11 @@ class TaskStage(InstructionStage):
         first = self._run.pack.stage("instruction").first_number
         return parsing_tasks.parse_tasks(completion.text, first, completion.finish_reason, mode)
 
-    def _machine(self) -> list[PoolEntry]:
-        entries = samples.whole_tasks(self._run.db)
-        self._written = {entry.id: instance for entry, instance in entries}
-        return [entry for entry, _ in entries]
+    def _machine(self, after: int) -> Found:
+        return samples.whole_tasks(self._run.db, after)
 
     def _show(self, entry: PoolEntry, rng: random.Random) -> object:
-        instance = self._written[entry.id] if entry.kind == "candidate" else self._of_seed(entry.id, rng)
+        instance = self._pool.instances[entry.id] if entry.kind == "candidate" else self._of_seed(entry.id, rng)
         return {"instruction": entry.instruction, "input": instance.input, "output": instance.output}
 
     def _of_seed(self, seed_id: int, rng: random.Random) -> Instance:

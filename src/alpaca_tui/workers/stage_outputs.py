@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from alpaca_tui.core.parsing_tasks import parse_output
 from alpaca_tui.core.records import Completion, ParsedInstance
-from alpaca_tui.store import completions, outputs
+from alpaca_tui.store import completions, leases, outputs
 from alpaca_tui.store.completions import Call
 from alpaca_tui.store.database import write
 from alpaca_tui.workers.stage_run import Run
@@ -29,17 +29,17 @@ class OutputStage:
     def __init__(self, run: Run, *, regenerate: bool = False, due: Callable[[], bool] = at_once) -> None:
         assert run.output_model is not None
         self._run, self._model, self._regenerate, self._due = run, run.output_model, regenerate, due
-        self._in_flight: dict[int, int] = {}
+        self._asked: dict[int, int] = {}
         """Sample id -> the revision that was asked about."""
 
-    def plan(self, limit: int) -> list[Call]:
+    def plan(self, limit: int, template: str | None = None) -> list[Call]:
         if not self._due():
             return []
-        flying = self._in_flight
-        rows = outputs.queue(self._run.db, self._model, limit + len(flying), regenerate=self._regenerate)
+        taken = leases.held(self._run.db, "output")
+        rows = outputs.queue(self._run.db, self._model, limit + len(taken), regenerate=self._regenerate)
         calls = []
-        for row in [row for row in rows if row.sample_id not in flying][:limit]:
-            flying[row.sample_id] = row.revision
+        for row in [row for row in rows if row.sample_id not in taken][:limit]:
+            self._asked[row.sample_id] = row.revision
             calls.append(
                 self._run.call(
                     "instance",
@@ -55,7 +55,7 @@ class OutputStage:
     def store(self, call: Call, completion: Completion) -> None:
         run = self._run
         assert call.sample_id is not None
-        asked = self._in_flight.pop(call.sample_id)
+        asked = self._asked.pop(call.sample_id)
         if run.try_again(call, completion):
             return
         parsed = parse_output(completion.text, completion.finish_reason)

@@ -28,15 +28,16 @@ def derive_seed(run_seed: int, stage: Stage, number: int, attempt: int = 0) -> i
 class StageWorker(Protocol):
     """One stage of generation."""
 
-    def plan(self, limit: int) -> list[Call]:
-        """At most ``limit`` calls from the stage's queue; empty where it is empty.
+    def plan(self, limit: int, template: str | None = None) -> list[Call]:
+        """At most ``limit`` calls from the stage's queue that no worker has taken; empty where there are none.
 
-        All of them are for one model (``Call.model``).
+        All of them are for one model (``Call.model``) and from one template: with ``template``, that one. Called in
+        the transaction that takes the leases; a call that is not taken then is planned again.
         """
         ...
 
     def store(self, call: Call, completion: Completion) -> None:
-        """Keep the answer and what was read from it, in one transaction."""
+        """Keep the answer and what was read from it, in one transaction: the caller's, where there is one."""
         ...
 
 
@@ -97,6 +98,7 @@ class Run:
             candidate_id,
             demonstrations,
             sample_id,
+            number,
         )
 
     def try_again(self, call: Call, completion: Completion) -> bool:
