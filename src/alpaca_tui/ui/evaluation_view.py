@@ -112,7 +112,8 @@ def written(text: str, other: str | None = None) -> Content:
         return literal(text)
     ends = [0, *(end for _, end in spans)]
     starts = [*(start for start, _ in spans), len(shown)]
-    between = [Span(end, start, DIFFERENT) for end, start in zip(ends, starts, strict=True) if start > end]
+    gaps = [(end, start) for end, start in zip(ends, starts, strict=True) if shown[end:start].strip()]
+    between = [Span(end, start, DIFFERENT) for end, start in gaps]
     return literal(text).add_spans([Span(start, end, COMMON) for start, end in spans] + between)
 
 
@@ -125,7 +126,7 @@ def standing_paragraphs(standing: Standing) -> list[Content]:
         lines += [
             Content.assemble(
                 literal_line(standing.second, "$accent bold"),
-                (f"  wins {_percent(rate.rate)}", "bold"),
+                (f" wins {_percent(rate.rate)}", "bold"),
                 (f"  95 % interval {_percent(rate.low)} to {_percent(rate.high)}, ties counted half", "$muted"),
             ),
             Content.assemble(

@@ -163,8 +163,8 @@ class EvaluateScreen(AppScreen):
             return
         example = self._tasks[self._place]
         held_out = "Held-out task" if self._pair[0].suite != suites.SEEDS else "Seed task"
-        order = f", {ORDERS[self._order][0]}" if self._order else ""
-        task.border_title = f"{held_out} {self._place + 1} of {len(self._tasks)}{order}"
+        task.border_title = f"{held_out} {self._place + 1} of {len(self._tasks)}"
+        task.border_subtitle = ORDERS[self._order][0] if self._order else ""
         paragraphs = evaluation_view.task_paragraphs(example)
         found = [items.get(example.position) for items in self._items]
         for place, row in enumerate(self._pair):
