@@ -9,9 +9,10 @@ today's seeds count as known from the start.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from alpaca_tui.core.errors import UsageError
 from alpaca_tui.core.instruction_rules import InstructionRule
@@ -42,7 +43,7 @@ class Decision:
     """What became of one candidate, and why.
 
     ``nearest`` and ``score`` are what ``novelty`` saw: the most similar of the seeds and of the earlier candidates
-    kept in this replay; None where nothing scores above the floor, 0.5. ``same_as`` is the first known text of the
+    kept in this replay; None where nothing scores above the replay's floor. ``same_as`` is the first known text of the
     candidate's own wording.
     """
 
@@ -85,29 +86,49 @@ def _check(thresholds: Sequence[float]) -> None:
 class _Classes:
     """Candidates of the same tokens as one class, named by its first member, and how alike the classes are."""
 
-    def __init__(self, pairs: Pairs) -> None:
-        self.first: dict[int, int] = {}
-        self.alike: dict[int, list[tuple[int, float]]] = {}
+    def __init__(self, pairs: Pairs, floor: float = DEFAULT_FLOOR) -> None:
+        self._alike = [pair for pair in pairs.candidates if floor < pair[2] < 1]
+        self.first = {candidate_id: first for candidate_id, first, score in pairs.candidates if score == 1.0}
+        self.several = set(self.first.values())
+        """Classes of more than one member."""
         self.seed: dict[int, tuple[float, int]] = {}
-        for candidate_id, other, score in pairs.candidates:
-            if score == 1.0:
-                self.first[candidate_id] = other
-            else:
-                self.alike.setdefault(candidate_id, []).append((other, score))
-                self.alike.setdefault(other, []).append((candidate_id, score))
+        """The most similar seed of each; of several, the first."""
         for candidate_id, seed_id, score in pairs.seeds:
-            best = self.seed.get(candidate_id)
-            if best is None or score > best[0] or (score == best[0] and seed_id < best[1]):
+            best = self.seed.get(candidate_id, (floor, 0))
+            if score > best[0] or (score == best[0] and seed_id < best[1]):
                 self.seed[candidate_id] = (score, seed_id)
 
+    def earlier(self) -> dict[int, list[tuple[int, float]]]:
+        """For each class the others that may have a member before one of its own, with their scores."""
+        earlier = defaultdict(list)
+        for candidate_id, other, score in self._alike:
+            earlier[candidate_id].append((other, score))
+            if other in self.several:
+                earlier[other].append((candidate_id, score))
+        return earlier
 
-def replay(items: Sequence[Item], pairs: Pairs, threshold: float, scope: Scope) -> list[Decision]:
+    def later(self) -> dict[int, list[tuple[int, float]]]:
+        """For each class the others that may have a member after one of its own, with their scores."""
+        later = defaultdict(list)
+        for candidate_id, other, score in self._alike:
+            later[other].append((candidate_id, score))
+            if other in self.several:
+                later[candidate_id].append((other, score))
+        return later
+
+
+def replay(
+    items: Sequence[Item], pairs: Pairs, threshold: float, scope: Scope, floor: float = DEFAULT_FLOOR
+) -> list[Decision]:
     """The decision on each of ``items``, which are all candidates in order of arrival, with rising ids.
 
-    ``pairs`` are those of ``PairFinder``. Raises UsageError for a threshold outside 0.5 to 1.
+    ``pairs`` are those of ``PairFinder``. ``floor``, at most the threshold, is from where on the nearest text is
+    looked for; at the threshold itself, pairs that decide are enough to name it. Raises UsageError for a threshold
+    outside 0.5 to 1.
     """
     _check([threshold])
-    classes = _Classes(pairs)
+    classes = _Classes(pairs, floor)
+    earlier = classes.earlier()
     known: dict[str, Key] = {wording: ("seed", seed_id) for wording, seed_id in scope.seeds.items()}
     first_kept: dict[int, int] = {}
     decisions = []
@@ -115,7 +136,10 @@ def replay(items: Sequence[Item], pairs: Pairs, threshold: float, scope: Scope) 
     place = {rule: i for i, rule in enumerate(scope.rules)}
     for item in items:
         name = classes.first.get(item.id, item.id)
-        score, nearest = _nearest(name, classes, first_kept)
+        others = earlier.get(name, ())
+        if name in classes.several:
+            others = (*others, (name, 1.0))
+        score, nearest = _nearest(classes.seed.get(name), others, first_kept, floor)
         same_as = known.get(item.wording)
         failed = [] if item.refused_by is None else [item.refused_by]
         if duplicate and same_as is not None:
@@ -130,17 +154,23 @@ def replay(items: Sequence[Item], pairs: Pairs, threshold: float, scope: Scope) 
     return decisions
 
 
-def _nearest(name: int, classes: _Classes, first_kept: dict[int, int]) -> tuple[float | None, Key | None]:
+def _nearest(
+    seed: tuple[float, int] | None,
+    others: Iterable[tuple[int, float]],
+    first_kept: Mapping[int, int],
+    floor: float,
+) -> tuple[float | None, Key | None]:
     """The highest score above the floor; of several, the text known first: seeds, then candidates by arrival."""
-    best = DEFAULT_FLOOR
+    best = floor
     nearest: Key | None = None
-    if name in classes.seed and classes.seed[name][0] > best:
-        best, nearest = classes.seed[name][0], ("seed", classes.seed[name][1])
+    if seed is not None:
+        best, nearest = seed[0], ("seed", seed[1])
     earliest = 0
-    for other, score in ((name, 1.0), *classes.alike.get(name, ())):
-        kept = first_kept.get(other)
-        if kept is not None and (score > best or (score == best and 0 < kept < earliest)):
-            best, nearest, earliest = score, ("candidate", kept), kept
+    for other, score in others:
+        if score >= best and other in first_kept:
+            kept = first_kept[other]
+            if score > best or kept < earliest:
+                best, nearest, earliest = score, ("candidate", kept), kept
     return (None, None) if nearest is None else (best, nearest)
 
 
@@ -152,34 +182,31 @@ def curve(items: Sequence[Item], pairs: Pairs, thresholds: Sequence[float], scop
     """
     _check(thresholds)
     everywhere = (1 << len(thresholds)) - 1
-    masks: dict[float, int] = {}
 
+    @cache
     def under(score: float) -> int:
         """The thresholds that a score is strictly above."""
-        mask = masks.get(score)
-        if mask is None:
-            mask = masks[score] = (1 << bisect_left(thresholds, score)) - 1 if scope.novelty else 0
-        return mask
+        return (1 << bisect_left(thresholds, score)) - 1 if scope.novelty else 0
 
     classes = _Classes(pairs)
-    blocked = {name: under(score) for name, (score, _) in classes.seed.items()}
-    known = dict.fromkeys(scope.seeds, everywhere) if scope.duplicate else {}
+    later = classes.later()
+    blocked = defaultdict(int, {name: under(score) for name, (score, _) in classes.seed.items()})
+    known = defaultdict(int, dict.fromkeys(scope.seeds, everywhere) if scope.duplicate else {})
     patterns: Counter[int] = Counter()
-    several = set(classes.first.values())
     for item in items:
         if item.refused_by is not None:
             continue
         name = classes.first.get(item.id, item.id)
-        kept = everywhere & ~(blocked.get(name, 0) | known.get(item.wording, 0))
+        kept = everywhere & ~(blocked[name] | known[item.wording])
         if not kept:
             continue
         patterns[kept] += 1
         if scope.duplicate:
-            known[item.wording] = known.get(item.wording, 0) | kept
-        if name in several:
-            blocked[name] = blocked.get(name, 0) | kept & under(1.0)
-        for other, score in classes.alike.get(name, ()):
-            blocked[other] = blocked.get(other, 0) | kept & under(score)
+            known[item.wording] |= kept
+        if name in classes.several:
+            blocked[name] |= kept & under(1.0)
+        for other, score in later.get(name, ()):
+            blocked[other] |= kept & under(score)
     return [sum(n for mask, n in patterns.items() if mask >> i & 1) for i in range(len(thresholds))]
 
 

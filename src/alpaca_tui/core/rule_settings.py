@@ -49,21 +49,21 @@ SHIPPED = RuleSettings()
 _TOLD_ELSEWHERE = {"name", "tokenizer"}
 
 
-def parameters_of(rule: Named) -> str:
-    """The rule's parameters that are not the shipped ones, as a JSON object; empty where all are.
-
-    The tokenizer and the threshold of ``novelty`` are left out, for every verdict bears them.
-    """
-    return _parameters(rule)
-
-
 @lru_cache(maxsize=64)
-def _parameters(rule: Any) -> str:
+def _changed(rule: Any) -> str:
     told = _TOLD_ELSEWHERE | ({"threshold"} if rule.name == "novelty" else set())
     changed = {
         f.name: value for f in fields(rule) if f.name not in told and (value := getattr(rule, f.name)) != f.default
     }
     return json.dumps(changed, ensure_ascii=False, sort_keys=True) if changed else ""
+
+
+def parameters_of(rule: Any) -> str:
+    """The rule's parameters that are not the shipped ones, as a JSON object; empty where all are.
+
+    The tokenizer and the threshold of ``novelty`` are left out, for every verdict bears them.
+    """
+    return _changed(rule)
 
 
 def stamped(verdict: Verdict, parameters: str) -> Verdict:

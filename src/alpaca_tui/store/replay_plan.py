@@ -48,7 +48,8 @@ class Outcome:
     before: str | None
     after: str | None
     verdicts: tuple[Verdict, ...]
-    """Those that the replay gives anew; ``duplicate`` and ``novelty`` always, where they apply."""
+    """Those that the replay gives anew; ``duplicate`` and ``novelty`` always, where they apply. None in a brief plan
+    where the candidate does not change sides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,14 +160,15 @@ def make_plan(
     rules: Collection[str] | None,
     settings: RuleSettings,
     progress: Progress,
+    brief: bool = False,
 ) -> Plan:
     """Decide every candidate anew in order of arrival, from stored verdicts and pairs as far as they go.
 
     ``rules`` are names, ``settings`` say their order and parameters; None: those by which the candidates were judged,
     each with its own, so that only the threshold changes. Where a rule applies by which some candidate was not judged,
     the texts are judged anew by the rules that look at nothing else; where that rejects a text which the pairs take for
-    certain, for another tokenizer, and below 0.5, where no pairs are known, by all rules. Raises UsageError for an
-    unknown rule or a threshold outside 0 to 1.
+    certain, for another tokenizer, and below 0.5, where no pairs are known, by all rules. With ``brief``, verdicts are
+    given only where a candidate changes sides. Raises UsageError for an unknown rule or a threshold outside 0 to 1.
     """
     stored = _stored(db)
     given = tokenizer or stored_tokenizer(db)
@@ -177,8 +179,10 @@ def make_plan(
     if not basis.pairs_hold:
         return _rejudged(db, threshold, given, chosen, stored, progress)
     places = stored.places([rule.name for rule in chosen])
-    decisions = core.replay(basis.items, neighbours.load(db, given), threshold, _scope(basis.seeds, tuple(places)))
-    outcomes = _outcomes(basis, threshold, places, decisions)
+    floor = threshold if brief else DEFAULT_FLOOR
+    pairs = neighbours.load(db, given, deciding=brief)
+    decisions = core.replay(basis.items, pairs, threshold, _scope(basis.seeds, tuple(places)), floor)
+    outcomes = _outcomes(basis, threshold, places, decisions, brief=brief)
     return Plan(threshold, given, places, tuple(basis.standing.difference(ORDER_DEPENDENT)), outcomes)
 
 
@@ -288,7 +292,7 @@ def _judge_alone(
 
 
 def _outcomes(
-    basis: _Basis, threshold: float, names: Collection[str], decisions: Sequence[core.Decision]
+    basis: _Basis, threshold: float, names: Collection[str], decisions: Sequence[core.Decision], *, brief: bool
 ) -> tuple[Outcome, ...]:
     """The decisions as the rules would put them, after the verdicts that were given anew."""
     texts: dict[Key, str] = {("seed", seed_id): text for seed_id, text in basis.seeds}
@@ -298,8 +302,8 @@ def _outcomes(
         return None if key is None else Neighbour(key[0], key[1], texts[key])
 
     novel = Verdict("novelty", True, None, threshold, detail=f"nothing above {DEFAULT_FLOOR:g}")
-    outcomes = []
-    for (candidate_id, text, stage, before), decision, given in zip(basis.rows, decisions, basis.verdicts, strict=True):
+
+    def verdicts(given: tuple[Verdict, ...], decision: core.Decision) -> tuple[Verdict, ...]:
         found = list(given)
         if "duplicate" in names:
             same = neighbour(decision.same_as)
@@ -308,7 +312,13 @@ def _outcomes(
             score = decision.score
             nearest = neighbour(decision.nearest)
             found.append(novel if score is None else Verdict("novelty", score <= threshold, score, threshold, nearest))
-        outcomes.append(Outcome(candidate_id, text, stage, before, decision.rejected_by, tuple(found)))
+        return tuple(found)
+
+    outcomes = []
+    for (number, text, stage, before), decision, given in zip(basis.rows, decisions, basis.verdicts, strict=True):
+        after = decision.rejected_by
+        told = not brief or (before is None) != (after is None)
+        outcomes.append(Outcome(number, text, stage, before, after, verdicts(given, decision) if told else ()))
     return tuple(outcomes)
 
 

@@ -85,9 +85,8 @@ def preview(
     how texts are cut. None: as the candidates were judged.
     Raises UsageError for an unknown rule or a threshold outside 0 to 1.
     """
-    return _changes(
-        db, make_plan(db, threshold, tokenizer=tokenizer, rules=rules, settings=settings, progress=progress)
-    )
+    plan = make_plan(db, threshold, tokenizer=tokenizer, rules=rules, settings=settings, progress=progress, brief=True)
+    return _changes(db, plan)
 
 
 def apply(
