@@ -42,6 +42,9 @@ def generate(
     ] = None,
     threshold: Annotated[float | None, typer.Option(min=0, max=1, help="ROUGE-L over which it is no novelty.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Requests in flight at once.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Worker processes (default: one for each GPU, else one).")
+    ] = None,
     mode: method.Mode = None,
     output_model: method.OutputModel = None,
     regenerate: method.Regenerate = False,
@@ -81,6 +84,7 @@ def generate(
         seed=len(jobs.all_jobs(db, "generate")) if seed is None else seed,
         threshold=defaults.threshold if threshold is None else threshold,
         batch=batch or defaults.batch,
+        workers=workers,
         options=options,
         output_model=output_model,
         regenerate=regenerate,
@@ -127,7 +131,7 @@ def train(
         if jobs.get(db, resume).kind != "train":
             raise UsageError(f"job {resume} is not a training job")
         spawn.resume(db, project, resume)
-        attend(ctx, db, resume, detach=detach)
+        attend(ctx, db, resume, detach=detach, text=training.result_text)
         return
     asked = training.method(method)
     chosen = {
@@ -150,7 +154,7 @@ def train(
         training.export(ctx, db, project, spec, export)
         return
     training.announce(db, project, spec)
-    attend(ctx, db, spawn.submit(db, project, "train", spec), detach=detach)
+    attend(ctx, db, spawn.submit(db, project, "train", spec), detach=detach, text=training.result_text)
 
 
 def evaluate(

@@ -39,6 +39,8 @@ class GenerateSpec(Spec):
     """ROUGE-L over which an instruction is too close to a known one."""
     batch: int = Field(8, ge=1)
     """Requests in flight at once."""
+    workers: int | None = Field(None, ge=1, le=64)
+    """Worker processes; None: one for each visible GPU, else one."""
     options: PackOptions = PackOptions()
     """How the run departs from its recipe: mode, demonstrations, instances, any number."""
     output_model: str | None = None
@@ -109,8 +111,22 @@ def command(project: Path, job: JobRow) -> list[str]:
     return [*argv, *launching.launch_arguments(launch, found), "-m", worker, *arguments]
 
 
-def environment(job: JobRow) -> dict[str, str]:
-    """What a worker finds in its environment beside what the runner has; a value that is already set there wins."""
+def workers(job: JobRow) -> int:
+    """How many worker processes the job is to have; ranks of a training are its launcher's business."""
+    spec = validated(job)
+    if not isinstance(spec, GenerateSpec):
+        return 1
+    if spec.workers is not None:
+        return spec.workers
+    # An endpoint is asked many things at once by one worker.
+    return max(1, len(hardware.visible_gpus())) if all(_is_on_machine(m) for m in _models(job.spec)) else 1
+
+
+def environment(job: JobRow, rank: int = 0, size: int = 1) -> dict[str, str]:
+    """What a worker finds in its environment beside what the runner has; a value that is already set there wins.
+
+    Of several workers each has its rank, and a GPU of its own or its share of the cores.
+    """
     wanted = {
         "GOMP_SPINCOUNT": "2000",  # spinning longer halves decoding beside another busy process
         "TOKENIZERS_PARALLELISM": "false",
@@ -120,7 +136,19 @@ def environment(job: JobRow) -> dict[str, str]:
     }
     if all(_is_local(model) for model in _models(job.spec)):
         wanted["HF_HUB_OFFLINE"] = "1"
-    return {name: value for name, value in wanted.items() if name not in os.environ}
+    place = _place(rank, size) if size > 1 else {}
+    return {name: value for name, value in wanted.items() if name not in os.environ} | place
+
+
+def _place(rank: int, size: int) -> dict[str, str]:
+    gpus = hardware.visible_gpus()
+    if gpus:
+        return {"RANK": str(rank), "CUDA_VISIBLE_DEVICES": str(gpus[rank % len(gpus)].index)}
+    return {"RANK": str(rank), "OMP_NUM_THREADS": str(max(1, hardware.cores() // size))}
+
+
+def _is_on_machine(model: str) -> bool:
+    return not model.startswith("openai:")
 
 
 def _models(spec: dict[str, Any]) -> list[str]:

@@ -18,12 +18,11 @@ from sqlite_utils import Database
 from alpaca_tui.core.errors import LOST_PEERS, AlpacaError, UsageError
 from alpaca_tui.core.jobstates import ACTIVE
 from alpaca_tui.jobs import live, logs, processes, specs
+from alpaca_tui.jobs.crew import EXIT_STOPPED, MAX_RESTARTS, Crew
 from alpaca_tui.jobs.processes import Identity
-from alpaca_tui.store import jobs
+from alpaca_tui.store import jobs, leases
 from alpaca_tui.store.database import data_version, open_project
 
-EXIT_STOPPED = 75
-"""A worker's exit code for "stopped at request, everything saved" (EX_TEMPFAIL of sysexits.h)."""
 RUNNER_VARIABLE = "ALPACA_TUI_RUNNER"
 """Tells a worker who its runner is: pid and create time with a colon between them."""
 OUTCOME = "outcome.json"
@@ -125,10 +124,10 @@ class Supervisor:
         ending: tuple[str, str | None]
         code: int | None = None
         try:
-            process = self._initialise()
-            killed = self._loop(process)
+            crew = self._initialise()
+            killed = self._loop(crew)
             killed = self._clear() or killed
-            code = process.wait()
+            code = crew.wait()
             ending = conclude(self._ending(code, killed), self._job.id, self._grace_s)
         except Exception as error:
             self._clear()
@@ -136,7 +135,7 @@ class Supervisor:
             ending = ("failed", str(error) if isinstance(error, AlpacaError) else failure)
         self._record(*ending, code)
 
-    def _initialise(self) -> subprocess.Popen[bytes]:
+    def _initialise(self) -> Crew:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -147,25 +146,30 @@ class Supervisor:
         self._log_start = self._log.stat().st_size if self._log.exists() else 0
         with logs.open_append(self._log) as log:
             log.write(logs.header(self._job.attempt, argv))
-            process = self._popen(argv, log)
+        size = 1 if self._argv is not None else specs.workers(self._job)
+        restarts = MAX_RESTARTS if self._argv is None and self._job.kind == "generate" else 0
+        return Crew(lambda rank: self._start(argv, rank, size), size, restarts)
+
+    def _start(self, argv: list[str], rank: int, size: int) -> subprocess.Popen[bytes]:
+        with logs.open_append(self._log) as log:
+            process = self._popen(argv, log, specs.environment(self._job, rank, size))
         role = "launcher" if self._job.kind == "train" else "worker"
         try:
             who = processes.identity(process.pid)
-            jobs.add_process(self._db, self._job.id, self._job.attempt, role, 0, *who)
+            jobs.add_process(self._db, self._job.id, self._job.attempt, role, rank, *who)
         except ProcessLookupError:
             pass  # it has ended already
         except (sqlite3.Error, AlpacaError) as error:
             self._note(error)  # the worker registers itself, too
         return process
 
-    def _popen(self, argv: list[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+    def _popen(self, argv: list[str], log: IO[bytes], environment: dict[str, str]) -> subprocess.Popen[bytes]:
         def tie() -> None:
             processes.die_with_parent()
             if os.getppid() != self._me.pid:
                 os._exit(1)
 
         runner = f"{self._me.pid}:{self._me.create_time}"
-        environment = os.environ | specs.environment(self._job) | {RUNNER_VARIABLE: runner}
         # preexec_fn is safe here: the runner has no second thread. Its own session: no signal meant for a terminal's
         # group, or for the runner's, reaches the worker.
         return subprocess.Popen(
@@ -174,7 +178,7 @@ class Supervisor:
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=self._project,
-            env=environment,
+            env=os.environ | environment | {RUNNER_VARIABLE: runner},
             start_new_session=True,
             preexec_fn=tie,
         )
@@ -182,9 +186,12 @@ class Supervisor:
     def _on_signal(self, number: int, frame: object) -> None:
         self._signalled = True
 
-    def _loop(self, process: subprocess.Popen[bytes]) -> bool:
-        """Wait for the worker's end; return whether it overstayed the grace after a stop request."""
-        while process.poll() is None:
+    def _loop(self, crew: Crew) -> bool:
+        """Wait for the workers' end; return whether one overstayed the grace after a stop request."""
+        while True:
+            self._mourn(crew)
+            if not crew.at_work:
+                return False
             self._tick()
             if self._stop_requested:
                 if self._deadline is None:
@@ -193,7 +200,19 @@ class Supervisor:
                     return True
                 self._ask_to_stop()
             time.sleep(_POLL_S)
-        return False
+
+    def _mourn(self, crew: Crew) -> None:
+        """Give back what dead workers had taken, start killed ones again, and write both into the job's story."""
+        for death in crew.watch(restart=not self._stop_requested and not self._signalled):
+            how = f"was killed by signal {-death.code}" if death.code < 0 else f"failed with exit code {death.code}"
+            then = f"; started again ({death.restarted} of {MAX_RESTARTS})" if death.restarted else ""
+            try:
+                if self._job.kind == "generate":
+                    leases.release(self._db, self._job.id, death.rank)
+                if death.restarted or crew.size > 1:
+                    jobs.event(self._db, self._job.id, "worker", f"worker {death.rank} {how}{then}")
+            except (sqlite3.Error, AlpacaError) as error:
+                self._note(error)  # the leases expire by themselves
 
     def _tick(self) -> None:
         self._beat()

@@ -17,9 +17,10 @@ from sqlite_utils import Database
 from alpaca_tui.core.errors import AlpacaError, Cancelled
 from alpaca_tui.core.text import one_line
 from alpaca_tui.jobs import processes
+from alpaca_tui.jobs.crew import EXIT_STOPPED
 from alpaca_tui.jobs.live import LiveWriter, live_dir, write_json
 from alpaca_tui.jobs.processes import Identity
-from alpaca_tui.jobs.supervisor import EXIT_STOPPED, OUTCOME, RUNNER_VARIABLE
+from alpaca_tui.jobs.supervisor import OUTCOME, RUNNER_VARIABLE
 from alpaca_tui.store import jobs
 from alpaca_tui.store.database import open_project
 from alpaca_tui.store.jobs import JobRow
