@@ -70,16 +70,16 @@ def test_the_probe_runs_on_the_longest_micro_batch_and_tells_the_peak_beside_the
     said: dict[str, str] = {}
     measured: dict[str, float] = {}
     long = TrainingExample("Say z 30 times:\n", "z" * 30)
-    plan = {"bytes_per_gpu": {"total": 3 << 30, "overhead": 1 << 29}}
     run(
         settings(toy_model_dir, tmp_path, max_steps=2, global_batch=25, micro_batch=1),
         [*toy_examples, long],
         (),
         lambda step, values: measured.update(values),
         lambda kind, text: said.__setitem__(kind, text),
-        about={"plan": plan},
+        planned_bytes=lambda tokens: tokens * float(1 << 26),
     )
-    assert "the longest micro-batch (47 tokens) peaks at" in said["probe"] and "planned 3.00 GiB" in said["probe"]
+    assert "the longest micro-batch (47 tokens) peaks at" in said["probe"] and "planned 2.94 GiB" in said["probe"]
+    assert measured["probe_planned_bytes"] == 47 * 2**26
     resident = probe.resident_peak()
     assert 1 << 27 < measured["probe_peak_bytes"] <= resident and 1 << 27 < measured["peak_memory_bytes"] <= resident
 

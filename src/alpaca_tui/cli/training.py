@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
@@ -43,6 +43,11 @@ def announce(db: Database, project: Path, spec: TrainSpec) -> None:
     report = preflight.encoding(db, project, spec, launch)
     if report is not None:
         common.narrate(f"{report.summary} ({report.eos_supervised / max(1, report.examples):.0%} teach the end token)")
+
+
+def result_text(value: dict[str, Any]) -> str:
+    """A finished training for a person; settings and plan are in ``--json`` and in the model card."""
+    return "\n".join(f"{key:<16} {item}" for key, item in value.items() if key not in ("settings", "plan"))
 
 
 def export(ctx: typer.Context, db: Database, project: Path, spec: TrainSpec, folder: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
+from transformers.integrations import INTEGRATION_TO_CALLBACK, get_available_reporting_integrations
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
@@ -116,8 +117,18 @@ def encode(
     return [encode_example(ids, example, tokens.eos, max_length, tokens.bos) for example in examples]
 
 
+def tracker_is_here(name: str) -> bool:
+    """Whether a tracker of the Trainer is installed."""
+    return name in get_available_reporting_integrations()
+
+
 def check_launch(config: TrainConfig, *, cpu: bool) -> None:
-    """Raises RefusedError where the method or the optimizer needs what is not here."""
+    """Raises RefusedError where the method, the optimizer or a tracker needs what is not here."""
+    for tracker in config.report_to:
+        if tracker not in INTEGRATION_TO_CALLBACK:
+            raise RefusedError(f"there is no tracker {tracker!r}; there are: {', '.join(INTEGRATION_TO_CALLBACK)}")
+        if not tracker_is_here(tracker):
+            raise RefusedError(f"the tracker {tracker} is not installed: pip install {tracker}")
     needs = config.method if config.method == "qlora" else config.optimizer
     if config.method != "qlora" and config.optimizer == "adamw_torch_fused":
         return

@@ -99,13 +99,15 @@ def run(
     on_event: OnEvent = lambda kind, message: None,
     should_stop: Callable[[], bool] = lambda: False,
     about: Mapping[str, Any] | None = None,
+    planned_bytes: Callable[[int], float] | None = None,
 ) -> TrainResult:
     """Fine-tune ``config.model`` on ``train``; works in one process and in every process of ``accelerate launch``.
 
     Only process 0 reports and writes the result. The held-out loss is taken before the first step, every
     ``eval_every`` steps and at the end. A stop is obeyed after the step in flight or amid an evaluation, with a
     checkpoint; a resumed run makes up for the evaluation. ``about`` (data set, hash, licences, plan) goes into the
-    model card.
+    model card; ``planned_bytes`` tells the planned peak of a micro-batch of so many tokens, to be held against the
+    probe's.
 
     Raises AlpacaError (a model that cannot be loaded, a full disk), RefusedError (nothing to learn, a checkpoint of
     another run), TrainingHalted (a guard saw numbers that no sound run has) or Cancelled (stopped in the evaluation
@@ -146,7 +148,7 @@ def run(
     stop = StopCallback(should_stop, trainer.any_process)
     trainer.abandons_evaluation = lambda: stop.abandons_evaluation(trainer.control)
     trainer.probes = config.probe
-    trainer.on_probed = lambda found: _probed(found, about or {}, on_metrics if rank == 0 else _unheard, report)
+    trainer.on_probed = lambda found: _probed(found, planned_bytes, on_metrics if rank == 0 else _unheard, report)
     _listen(trainer, data.plan, stop, fingerprint, config.keep_checkpoints, vocabulary, precision, on_metrics, report)
 
     try:
@@ -346,15 +348,17 @@ def _explain(error: Exception, config: TrainConfig) -> AlpacaError | None:
     return None
 
 
-def _probed(found: ProbeResult, about: Mapping[str, Any], on_metrics: OnMetrics, on_event: OnEvent) -> None:
-    """Tell the real peak, beside the plan's where there is one."""
-    on_metrics(0, {"probe_peak_bytes": float(found.peak), "probe_reserved_bytes": float(found.reserved)})
+def _probed(
+    found: ProbeResult, planned_bytes: Callable[[int], float] | None, on_metrics: OnMetrics, on_event: OnEvent
+) -> None:
+    """Tell the real peak, beside the plan's for as many tokens where there is one."""
+    measured = {"probe_peak_bytes": float(found.peak), "probe_reserved_bytes": float(found.reserved)}
     what = "allocated on the fullest GPU" if found.on_gpu else "resident in the largest process"
     said = f"the longest micro-batch ({found.tokens} tokens) peaks at {found.peak / 2**30:.2f} GiB {what}"
-    parts = (about.get("plan") or {}).get("bytes_per_gpu")
-    if parts:
-        planned = parts["total"] - (parts["overhead"] if found.on_gpu else 0)
-        said += f"; planned {planned / 2**30:.2f} GiB for micro-batches of full length"
+    if planned_bytes is not None:
+        measured["probe_planned_bytes"] = planned_bytes(found.tokens)
+        said += f"; planned {measured['probe_planned_bytes'] / 2**30:.2f} GiB"
+    on_metrics(0, measured)
     on_event("probe", said)
 
 

@@ -7,6 +7,8 @@ Loads no torch.
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +130,16 @@ def planned(shape: Shape, settings: TrainConfig, launch: Launch) -> dict[str, An
         "capacity_per_gpu": round(capacity),
         "why": launch.why,
     }
+
+
+def planned_bytes(shape: Shape, settings: TrainConfig, launch: Launch) -> Callable[[int], float]:
+    """The planned peak of a micro-batch of so many tokens, as the probe measures it: on a GPU what torch allocates."""
+
+    def planned(tokens: int) -> float:
+        parts = estimate(shape, replace(setup_of(settings, launch), seq=tokens, micro_batch=1))
+        return parts.allocated if launch.gpus else parts.total
+
+    return planned
 
 
 def encoding(db: Database, project: Path, spec: TrainSpec, launch: Launch) -> EncodingReport | None:

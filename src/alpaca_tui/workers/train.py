@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,11 @@ from alpaca_tui.training.run import run as train
 from alpaca_tui.workers import preflight
 from alpaca_tui.workers.base import WorkerContext, worker_main
 
+Planned = tuple[dict[str, Any], Callable[[int], float]]
+"""The plan of a job, and its peak in bytes for a micro-batch of so many tokens."""
 
-def configuration(spec: TrainSpec, output_dir: Path) -> tuple[TrainConfig, dict[str, Any] | None]:
+
+def configuration(spec: TrainSpec, output_dir: Path) -> tuple[TrainConfig, Planned | None]:
     """The model's preset with the job's own values over it, and the plan it runs by (None: sizes unknown).
 
     Raises AlpacaError with the reason where it can't work.
@@ -33,7 +37,9 @@ def configuration(spec: TrainSpec, output_dir: Path) -> tuple[TrainConfig, dict[
     launch = preflight.check_training(spec)
     config = preflight.training_config(spec, facts.parameters, ref.path, output_dir, launch)
     shape = shapes.known_shape(spec.model)
-    return config, preflight.planned(shape, config, launch) if shape else None
+    if shape is None:
+        return config, None
+    return config, (preflight.planned(shape, config, launch), preflight.planned_bytes(shape, config, launch))
 
 
 class Report:
@@ -87,14 +93,24 @@ def run(context: WorkerContext) -> None:
     report = Report(context)
     report.say(f"loading {spec.model}")
     output_dir = run_dir(context.project, context.job.id) / "output"
-    config, plan = configuration(spec, output_dir)
+    config, planned = configuration(spec, output_dir)
+    plan, planned_bytes = planned or (None, None)
     # Every value that decides the run, presets included, is stored before its first step.
     start = {"method": config.method, "settings": config.model_dump(mode="json"), "plan": plan}
     if context.rank == 0:
         job_store.set_result(context.db, context.job.id, (context.job.result or {}) | start)
     train_rows, held_out_rows = preflight.examples_of(context.db, context.project, spec)
     about = preflight.about(context.db, spec, plan)
-    result = train(config, train_rows, held_out_rows, report.metrics, report.event, context.stopping, about=about)
+    result = train(
+        config,
+        train_rows,
+        held_out_rows,
+        report.metrics,
+        report.event,
+        context.stopping,
+        about=about,
+        planned_bytes=planned_bytes,
+    )
     if context.rank == 0:
         if result.adapter is not None:
             report.say("proving the result in a fresh process", 1.0)
