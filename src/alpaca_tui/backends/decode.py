@@ -109,6 +109,10 @@ def common_prefix(prompts: Sequence[list[int]]) -> int:
     return next((at for at in range(limit) if first[at] != last[at]), limit)
 
 
+def _no_more(free: int) -> Sequence[Row]:
+    return ()
+
+
 class Decoder:
     """Completes rows with a causal language model whose attention is ``kvcache.ATTENTION``."""
 
@@ -127,9 +131,13 @@ class Decoder:
         batch_size: int,
         on_step: Callable[[Sequence[Row], Sequence[Row]], None],
         cancelled: Callable[[], bool],
+        more: Callable[[int], Sequence[Row]] = _no_more,
     ) -> None:
         """Decodes all of ``waiting``, at most ``batch_size`` rows at once; a row that leaves makes room for
         the next.
+
+        ``more(n)`` is asked for at most n further rows when places are free and nobody waits. Those that do not begin
+        like the others stay in ``waiting`` for another call.
 
         ``on_step(active, finished)`` is called after every step. Raises Cancelled, AlpacaError for a model
         that yields NaN, and torch's out-of-memory errors as they are.
@@ -139,12 +147,18 @@ class Decoder:
                 raise Cancelled
             prefix = self._prefix([row.prompt for row in waiting])
             batch: Batch | None = None
+            strangers: list[Row] = []
+            asked = False  # more rows, since one has finished
             while waiting or batch is not None:
                 if cancelled():
                     raise Cancelled
                 free = batch_size - (len(batch.rows) if batch else 0)
                 # Reading a prompt stalls the rows in flight, so newcomers come a few at a time.
-                if waiting and (batch is None or free >= max(1, batch_size // 4)):
+                worthwhile = free >= max(1, batch_size // 4)
+                if batch is not None and worthwhile and not waiting and not strangers and not asked:
+                    asked = True
+                    prefix = self._welcome(batch, prefix, list(more(free)), waiting, strangers)
+                if waiting and (batch is None or worthwhile):
                     fresh = self._admit(self._take(waiting, free, prefix), prefix)
                     touched, batch = fresh, self._merge(batch, fresh)
                 else:
@@ -153,7 +167,30 @@ class Decoder:
                     touched = batch
                 finished = [row for row in touched.rows if row.finish]
                 batch = self._settle(batch)
+                asked = asked and not finished
                 on_step(batch.rows if batch else (), finished)
+            waiting.extend(strangers)
+
+    def _welcome(
+        self, batch: Batch, prefix: Prefix | None, fresh: list[Row], waiting: deque[Row], strangers: list[Row]
+    ) -> Prefix | None:
+        """Lets ``fresh`` rows wait for a place behind the batch's prefix, which is shortened where that lets them in.
+
+        By chance the first prompts may have shared a few words more than those that follow. Rows that begin
+        otherwise become ``strangers``. Returns the prefix from now on.
+        """
+        if prefix is None:
+            waiting.extend(fresh)
+            return None
+        least = max(MIN_SHARED, len(prefix) - MIN_SHARED)
+        reach = [min(_matching(prefix.ids, tuple(row.prompt)), len(row.prompt) - 1) for row in fresh]
+        for row, shared in zip(fresh, reach, strict=True):
+            (waiting if shared >= least else strangers).append(row)
+        shared = min((n for n in reach if n >= least), default=len(prefix))
+        if shared < len(prefix):
+            batch.cache.shorten_prefix(shared, batch.pads)
+            prefix = batch.cache.prefix
+        return prefix
 
     def _take(self, waiting: deque[Row], free: int, prefix: Prefix | None) -> list[Row]:
         """The next rows to read: as many as are free and as fit one forward pass."""

@@ -97,6 +97,16 @@ class RowLayer(CacheLayerMixin):
         self.values = self.values[:, :, columns:]
         self.length -= columns
 
+    def unshare(self, keys: torch.Tensor, values: torch.Tensor, pads: list[int]) -> None:
+        """Puts ``keys`` and ``values`` (1, H, K, D) between every row's padding and its own columns."""
+        extra, old_keys, old_values = keys.shape[2], self.own_keys(), self.own_values()
+        self._resize(extra, self.length + extra + _GROWTH)
+        for buffer, tail, old in ((self.keys, keys, old_keys), (self.values, values, old_values)):
+            for row, pad in enumerate(pads):
+                buffer[row, :, :pad] = 0
+                buffer[row, :, pad : pad + extra] = tail[0]
+                buffer[row, :, pad + extra : self.length] = old[row, :, pad:]
+
     def join(self, other: RowLayer) -> None:
         """Appends the rows of ``other``; the shorter of the two is padded on the left."""
         length = max(self.length, other.length)
@@ -145,6 +155,16 @@ class RowCache(Cache):
         """Drops leading columns that are padding in every row."""
         for layer in self.row_layers:
             layer.trim(columns)
+
+    def shorten_prefix(self, length: int, pads: list[int]) -> None:
+        """Shares the first ``length`` tokens of the prefix only; the others become columns of every row.
+
+        They go behind the row's padding: where a key stands doesn't matter, its position is in it already.
+        """
+        assert self.prefix is not None
+        for layer, key, value in zip(self.row_layers, self.prefix.keys, self.prefix.values, strict=True):
+            layer.unshare(key[:, :, length:], value[:, :, length:], pads)
+        self.prefix = self.prefix.head(length)
 
     def join(self, other: RowCache) -> None:
         """Appends the rows of ``other``, which must stand behind the same prefix."""

@@ -89,13 +89,18 @@ class LocalBackend:
                 for row in active:
                     on_text(row.index, row.stream.text, len(row.ids))
 
+        def further(free: int) -> list[Row]:
+            fresh = [self._row(index, request) for index, request in enumerate(more(free) if more else (), len(rows))]
+            rows.extend(fresh)
+            return fresh
+
         while len(done) < len(rows):
             # The longest first: where memory does not suffice, that shows before much is computed.
             left = sorted((row for row in rows if row.index not in done), key=lambda row: len(row.prompt), reverse=True)
             try:
-                self._decoder.run(deque(left), self.max_batch, on_step, cancelled)
-                fresh = more(self.max_batch) if more is not None else ()
-                rows += [self._row(index, request) for index, request in enumerate(fresh, len(rows))]
+                self._decoder.run(deque(left), self.max_batch, on_step, cancelled, further)
+                if len(done) == len(rows):
+                    further(self.max_batch)
                 continue
             except Exception as error:
                 if not is_out_of_memory(error):
