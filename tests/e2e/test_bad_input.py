@@ -137,7 +137,7 @@ def test_a_dead_pid_in_the_jobs_table(project: Path) -> None:
     ("arguments", "code", "expected"),
     [
         (("review", "accept", "99"), 2, "there is no sample 99"),
-        (("review", "list", "status:new"), 2, "cannot read the query 'status:new'"),
+        (("review", "list", "status:new"), 2, "cannot read the query at character 8: status cannot be 'new'"),
         (("dataset", "freeze", "d"), 1, "no sample is accepted yet"),
         (("train",), 2, "there is no data set yet"),
         (("evaluate",), 2, "no model has been tuned yet"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,27 +10,42 @@ import typer
 
 from alpaca_tui.cli import common
 from alpaca_tui.core.errors import UsageError
+from alpaca_tui.core.query import SAMPLES, parse
 
 app = typer.Typer(no_args_is_help=True)
 
-STATES = ("pending", "accepted", "rejected", "filtered")
-Ids = Annotated[
-    list[str], typer.Argument(metavar="ID…|status:STATE", help="Sample ids, or a query such as status:pending.")
-]
+QUERY_HELP = (
+    "Sample ids, or a query in quotation marks, such as 'status:pending rouge>0.6 -tag:math words'; its fields: "
+    + ", ".join(SAMPLES)
+)
+Ids = Annotated[list[str], typer.Argument(metavar="ID…|QUERY", help=QUERY_HELP)]
+
+
+class Sort(StrEnum):
+    """The orders in which samples are listed."""
+
+    oldest = "oldest"
+    newest = "newest"
+    nearest = "nearest"
+    longest = "longest"
+    random = "random"
 
 
 @app.command("list")
 def list_samples(
     ctx: typer.Context,
-    query: Annotated[
-        str, typer.Argument(help="status:pending, status:accepted, status:rejected, status:filtered, all")
-    ] = "status:pending",
+    query: Annotated[list[str] | None, typer.Argument(metavar="QUERY", help=QUERY_HELP + "; all: every sample")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    sort: Annotated[Sort, typer.Option(help="nearest: to a rule's threshold; random: for an audit.")] = Sort.oldest,
 ) -> None:
-    """Print samples, oldest first."""
-    from alpaca_tui.store import samples
+    """Print the samples that a query finds; without one, those that await review."""
+    from alpaca_tui.store import browse, finding, samples
 
-    rows = samples.page(common.open_db(ctx), _state(query), limit=limit)
+    db = common.open_db(ctx)
+    asked = " ".join(query) if query else "status:pending"
+    found = finding.sample_ids(db, parse(asked), sort.value, limit=limit)
+    rows = [row for row in (samples.get(db, sample_id) for sample_id in found) if row is not None]
+    tags = browse.tags_of(db, found)
     value = [
         {
             "id": r.id,
@@ -41,11 +57,12 @@ def list_samples(
             "is_classification": r.is_classification,
             "classification_margin": r.classification_margin,
             "low_margin": r.low_margin,
+            "tags": tags.get(r.id, []),
         }
         for r in rows
     ]
     text = "\n".join(f"{r.id:>6}  {r.state:<9} {_one_line(r.instruction)}" for r in rows)
-    common.emit(ctx, {"samples": value}, text or f"no sample matches {query}")
+    common.emit(ctx, {"samples": value}, text or f"no sample matches {asked}")
 
 
 def _one_line(text: str) -> str:
@@ -55,25 +72,13 @@ def _one_line(text: str) -> str:
     return line if len(line) <= 100 else line[:99] + "…"
 
 
-def _state(query: str) -> str | None:
-    if query == "all":
-        return None
-    name, _, state = query.partition(":")
-    if name != "status" or state not in STATES:
-        raise UsageError(f"cannot read the query {query!r}; use status:{'|'.join(STATES)} or all")
-    return state
-
-
 def _ids(db: Any, arguments: list[str]) -> list[int]:
-    from alpaca_tui.store import samples
+    """The samples named by number, and those that the other words find as one query."""
+    from alpaca_tui.store import finding
 
-    ids: list[int] = []
-    for argument in arguments:
-        if argument.isdecimal():
-            ids.append(int(argument))
-        else:
-            ids += samples.ids(db, _state(argument))
-    return ids
+    numbers = [int(argument) for argument in arguments if argument.isdecimal()]
+    words = " ".join(argument for argument in arguments if not argument.isdecimal())
+    return numbers + (finding.sample_ids(db, parse(words)) if words else [])
 
 
 @app.command()
@@ -89,9 +94,35 @@ def reject(ctx: typer.Context, ids: Ids, reason: Annotated[str | None, typer.Opt
 
 
 @app.command()
-def rescue(ctx: typer.Context, ids: Ids) -> None:
-    """Bring samples that a rule filtered out back for review."""
-    _decide(ctx, "rescue", ids, None)
+def rescue(
+    ctx: typer.Context,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID…|QUERY", help=QUERY_HELP)] = None,
+    instruction: Annotated[
+        list[int] | None,
+        typer.Option("--instruction", "-i", help="An instruction that a rule rejected, by its number."),
+    ] = None,
+) -> None:
+    """Bring filtered samples back for review, and rejected instructions back to be completed."""
+    from alpaca_tui.store import decisions
+
+    if not ids and not instruction:
+        raise UsageError("name samples by number or query, or instructions with --instruction NUMBER")
+    db = common.open_db(ctx)
+    _report(ctx, decisions.rescue(db, _ids(db, ids or []), instruction or []), "rescued")
+
+
+@app.command()
+def tag(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="TAG")],
+    ids: Ids,
+    remove: Annotated[bool, typer.Option("--remove", help="Take the tag away.")] = False,
+) -> None:
+    """Give samples a tag, in one step that one undo takes back."""
+    from alpaca_tui.store import decisions
+
+    db = common.open_db(ctx)
+    _report(ctx, decisions.tag(db, _ids(db, ids), name, take=remove), "untagged" if remove else "tagged")
 
 
 def _decide(ctx: typer.Context, action: str, arguments: list[str], reason: str | None) -> None:
@@ -99,7 +130,7 @@ def _decide(ctx: typer.Context, action: str, arguments: list[str], reason: str |
 
     db = common.open_db(ctx)
     made = decisions.decide(db, action, _ids(db, arguments), reason)
-    _report(ctx, made, {"accept": "accepted", "reject": "rejected", "rescue": "rescued"}[action])
+    _report(ctx, made, {"accept": "accepted", "reject": "rejected"}[action])
 
 
 @app.command()
@@ -166,6 +197,10 @@ def redo(ctx: typer.Context) -> None:
 
 
 def _report(ctx: typer.Context, made: list[Any], word: str) -> None:
-    value = {"decisions": [{"id": d.id, "sample": d.sample_id, "action": d.action} for d in made]}
-    names = ", ".join(str(d.sample_id) for d in made[:20]) + (" …" if len(made) > 20 else "")
+    value = {
+        "decisions": [
+            {"id": d.id, "sample": d.sample_id, "candidate": d.candidate_id, "action": d.action} for d in made
+        ]
+    }
+    names = ", ".join(d.subject.lstrip("#") for d in made[:20]) + (" …" if len(made) > 20 else "")
     common.emit(ctx, value, f"{word}: {len(made)} ({names})" if made else f"{word}: nothing to do")

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from sqlite_utils import Database
 
 from alpaca_tui import resources
+from alpaca_tui.core.query import Query
+from alpaca_tui.store import finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +108,26 @@ def seed_lines(db: Database, ids: Sequence[int]) -> list[SeedLine]:
     return [SeedLine(id, name, text, bool(c), bool(enabled)) for id, name, text, c, enabled in rows]
 
 
-def count_rejects(db: Database, rule: str = "") -> int:
-    """How many instructions and samples the rules threw out (one rule, or all)."""
-    return db.execute(resources.query("count_rejects"), {"rule": rule}).fetchone()[0]
+def tags_of(db: Database, ids: Sequence[int]) -> dict[int, list[str]]:
+    """The tags of those of the samples that have any, in alphabetical order."""
+    rows = db.execute(
+        "SELECT sample_id, tag FROM sample_tags WHERE sample_id IN (SELECT value FROM json_each(?)) ORDER BY 1, 2",
+        [json.dumps(list(ids))],
+    )
+    found: dict[int, list[str]] = {}
+    for sample_id, tag in rows:
+        found.setdefault(sample_id, []).append(tag)
+    return found
 
 
-def page_rejects(db: Database, rule: str, offset: int, limit: int) -> list[Reject]:
-    """A page of what the rules threw out, newest first within instructions, then samples."""
-    keys = db.execute(resources.query("page_rejects"), {"rule": rule, "limit": limit, "offset": offset}).fetchall()
+def tag_counts(db: Database) -> list[tuple[str, int]]:
+    """Every tag and on how many samples it is, the most used first."""
+    return db.execute("SELECT tag, count(*) FROM sample_tags GROUP BY tag ORDER BY 2 DESC, 1").fetchall()
+
+
+def page_rejects(db: Database, query: Query, offset: int, limit: int) -> list[Reject]:
+    """A page of what the rules threw out and the query finds: instructions, then samples, the newest first."""
+    keys = finding.page_reject_keys(db, query, offset, limit)
     found = [_instruction(db, id) if kind == "instruction" else _sample(db, id, by) for kind, id, by in keys]
     return [reject for reject in found if reject is not None]
 
@@ -126,9 +140,3 @@ def _instruction(db: Database, id: int) -> Reject | None:
 def _sample(db: Database, id: int, rule: str) -> Reject | None:
     row = db.execute(resources.query("rejected_sample"), {"id": id}).fetchone()
     return None if row is None else Reject("sample", id, row[0] or rule, *row[1:])
-
-
-def reject_rules(db: Database) -> list[str]:
-    """The rules that threw something out, the busiest first."""
-    rows = db.execute("SELECT rejected_by FROM rejects GROUP BY 1 ORDER BY count(*) DESC, 1")
-    return [rule for (rule,) in rows]

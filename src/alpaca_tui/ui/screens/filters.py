@@ -7,7 +7,8 @@ from textual.app import ComposeResult
 from textual.containers import Container, Vertical
 from textual.content import Content
 
-from alpaca_tui.store import browse, decisions
+from alpaca_tui.core.query import Is, Query, Term
+from alpaca_tui.store import browse, decisions, finding
 from alpaca_tui.store.browse import Reject
 from alpaca_tui.ui import review_card
 from alpaca_tui.ui.literal import literal, literal_line, printable
@@ -74,14 +75,18 @@ class FiltersScreen(AppScreen):
             self._seen = seen
             self._reload(to_top=False)
 
+    @property
+    def _query(self) -> Query:
+        return Query((Term(Is("rule", (self._rule,))),) if self._rule else ())
+
     def _reload(self, *, to_top: bool) -> None:
-        count = self.in_store(lambda db: browse.count_rejects(db, self._rule)) or 0
+        count = self.in_store(lambda db: finding.count_rejects(db, self._query)) or 0
         which = printable(self._rule).replace("_", " ").replace("[", "(") if self._rule else "all rules"
         self._list.border_title = f"Thrown out: {which} ({count})"
         self._list.reload(count, to_top=to_top)
 
     def _page(self, offset: int, limit: int) -> list[Reject]:
-        return self.in_store(lambda db: browse.page_rejects(db, self._rule, offset, limit)) or []
+        return self.in_store(lambda db: browse.page_rejects(db, self._query, offset, limit)) or []
 
     def _line(self, reject: Reject, width: int) -> Content:
         score = f"{reject.score:.2f}" if reject.score is not None else ""
@@ -105,7 +110,8 @@ class FiltersScreen(AppScreen):
 
     def action_filter(self) -> None:
         """The next rule, then all."""
-        rules = ["", *(self.in_store(browse.reject_rules) or [])]
+        f = self.snapshot.facts.funnel
+        rules = ["", *dict.fromkeys([*f.rejected, *f.filtered])]
         here = rules.index(self._rule) if self._rule in rules else 0
         self._rule = rules[(here + 1) % len(rules)]
         self._reload(to_top=True)

@@ -1,1 +1,0 @@
-SELECT count(*) FROM rejects WHERE :rule = '' OR rejected_by = :rule;
