@@ -111,6 +111,12 @@ def kind(db: Database, candidate_id: int) -> bool | None:
     return _optional_bool(row[0]) if row else None
 
 
+def rejected_by(db: Database, candidate_id: int) -> str | None:
+    """The rule that rejects the candidate as of now; None where it is kept."""
+    row = db.execute("SELECT rejected_by FROM candidates WHERE id = ?", [candidate_id]).fetchone()
+    return row[0] if row else None
+
+
 def finish(db: Database, candidate_id: int) -> None:
     """The candidate has been through every stage."""
     db.execute("UPDATE candidates SET stage = 'done' WHERE id = ? AND stage = 'instance'", [candidate_id])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from sqlite_utils import Database
 
@@ -45,6 +46,8 @@ class VerdictRow:
     neighbour: str | None
     """Which row the neighbour is: 'seed 12', 'candidate 40', 'sample 7'."""
     neighbour_text: str | None
+    part: Literal["instruction", "instance"] = "instance"
+    """Whether the instruction was judged, or the input and output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +206,7 @@ def verdicts(db: Database, sample_id: int) -> list[VerdictRow]:
             r["detail"],
             r["neighbour"],
             r["neighbour_text"],
+            "instruction" if r["part"] == 1 else "instance",
         )
         for r in db.query(resources.query("sample_verdicts"), {"sample_id": sample_id})
     ]

@@ -44,13 +44,15 @@ def explained(card: Card, glyphs: Glyphs) -> list[Content]:
 def texts(card: Card, glyphs: Glyphs) -> list[Content]:
     """Instruction, input and output, to the letter."""
     row, near = card.row, card.nearest
-    alike = near is not None and not (near.neighbour or "").startswith("sample")
+    alike = near is not None and near.part == "instruction"
     if near is not None and near.neighbour_text and alike and len(row.instruction) < MAX_SHOWN:
         instruction = highlighted(row.instruction, near.neighbour_text)
     else:
         instruction = literal(row.instruction, limit=MAX_SHOWN)
     none = Content.styled("(none)", "$faint italic")
     note = "classification" if row.is_classification else ""
+    if row.low_margin and row.classification_margin is not None:
+        note = f"{note or 'no classification'}: a close call, margin {row.classification_margin:+.2f}"
     return [
         heading("Instruction", note), instruction, EMPTY,
         heading("Input"), literal(row.input, limit=MAX_SHOWN) if row.input else none, EMPTY,
@@ -79,13 +81,14 @@ def rules(card: Card, glyphs: Glyphs) -> list[Content]:
     failed = [v for v in card.verdicts if not v.passed]
     scored = [v for v in card.verdicts if v.passed and v.threshold is not None]
     plain = [v for v in card.verdicts if v.passed and v.threshold is None]
-    lines = [heading("Rules", f"{len(card.verdicts) - len(failed)} of {len(card.verdicts)} passed")]
+    lines = [heading("Rules", f"{len(card.verdicts) - len(failed)} of {len(card.verdicts)} passed; i: on the instance")]
     for verdict in [*failed, *scored]:
         sign = (f"{glyphs.check} ", "$success") if verdict.passed else (f"{glyphs.cross} ", "$error bold")
         lines.append(
             Content.assemble(
                 sign,
-                literal_line(f"{_name(verdict):<24}", "" if verdict.passed else "bold"),
+                ("i " if verdict.part == "instance" else "  ", "$faint"),
+                literal_line(f"{_name(verdict):<23}", "" if verdict.passed else "bold"),
                 (_score(verdict), "$muted" if verdict.passed else "$error bold"),
                 (f"  {printable(verdict.detail)}" if verdict.detail else "", "$muted"),
             )
@@ -126,8 +129,7 @@ def neighbour(card: Card, glyphs: Glyphs) -> list[Content]:
         what = f"None: {floor}." if floor else "None is known."
         return [heading("Nearest neighbour"), literal(what, "$muted")]
     row = card.row
-    of_sample = (near.neighbour or "").startswith("sample")
-    mine = f"{row.input}\n{row.output}" if of_sample else row.instruction
+    mine = f"{row.input}\n{row.output}" if near.part == "instance" else row.instruction
     note = f"{near.neighbour}, ROUGE-L {near.score:.2f}" if near.score is not None else str(near.neighbour)
     return [
         heading("Nearest neighbour", printable(note)),

@@ -12,7 +12,7 @@ from alpaca_tui.core import rules
 from alpaca_tui.core.records import Neighbour, ParsedInstance, Verdict
 from alpaca_tui.core.replay import ORDER_DEPENDENT
 from alpaca_tui.core.rouge import TokenizerName
-from alpaca_tui.store import candidates, neighbours, samples, seeds
+from alpaca_tui.store import candidates, neighbours, rescues, samples, seeds
 
 _NEEDS_OUTPUT = frozenset({"empty_output", "echo", "conflicting_outputs"})
 _SETTLED_BY_INPUT = frozenset({"duplicate_input", "conflicting_outputs"})
@@ -30,16 +30,23 @@ class Screen:
         """The project's, for every score."""
         self._instruction_rules = rules.instruction_rules(threshold, config.tokenizer, config.settings())
         self._instance_rules = rules.instance_rules(config.settings())
-        self._context = rules.Context(config.tokenizer)
         self._db = db
         self._history = _open_history(db, config.tokenizer)
+        self._learn()
+        self.kept_instructions = self.kept_instances = 0
+        """How many this screen has let pass, drafts included."""
+
+    def _learn(self) -> None:
+        """Begin with what the store knows now."""
+        db = self._db
+        self._rescues = rescues.state(db)
+        self._rescued = {entry.id for entry in rescues.taken_in(db)}
+        self._context = rules.Context(self.tokenizer)
         known = [Neighbour("seed", seed.id, seed.task.instruction) for seed in seeds.all_seeds(db)]
         kept = [Neighbour("candidate", entry.id, entry.instruction) for entry in candidates.kept(db)]
         self._context.know_instructions(known + kept)
         self._last_candidate = kept[-1].id if kept else 0
         self._last_sample = 0
-        self.kept_instructions = self.kept_instances = 0
-        """How many this screen has let pass, drafts included."""
         self._know_samples()
 
     def catch_up(self) -> None:
@@ -48,12 +55,27 @@ class Screen:
         In the write transaction in which something is judged and stored: so no two workers ever keep texts that are
         alike.
         """
+        self._heed_rescues()
         new = [Neighbour("candidate", e.id, e.instruction) for e in candidates.kept(self._db, self._last_candidate)]
         if new:
             self._context.know_instructions(new)
             self._last_candidate = new[-1].id
         self._know_samples()
         self._history.catch_up()
+
+    def _heed_rescues(self) -> None:
+        """Know the instructions that a person has taken back in, and forget those put out again."""
+        state = rescues.state(self._db)
+        if state == self._rescues:
+            return
+        found = {entry.id: entry for entry in rescues.taken_in(self._db)}
+        if not self._rescued <= found.keys():
+            self._learn()  # an index forgets nothing: all is learned anew
+            return
+        new = [Neighbour("candidate", id, entry.instruction) for id, entry in found.items() if id not in self._rescued]
+        # Those after the last known one come with the other kept candidates.
+        self._context.know_instructions([one for one in new if one.id <= self._last_candidate])
+        self._rescues, self._rescued = state, set(found)
 
     def _know_samples(self) -> None:
         for sample_id, instruction, input, output in samples.known_texts(self._db, self._last_sample):

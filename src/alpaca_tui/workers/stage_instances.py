@@ -150,7 +150,8 @@ class InstanceStage:
             completion_id = completions.record(run.db, call, completion, parsed.problem, faults)
             # A person may have flipped it while this was written: then its instances are asked for anew.
             stale = candidates.kind(run.db, call.candidate_id) != (call.template == "output_first")
-            refused_by = RECLASSIFIED if stale else None
+            # Or it was rescued, and that was taken back: then they go the way of their instruction.
+            refused_by = RECLASSIFIED if stale else candidates.rejected_by(run.db, call.candidate_id)
             keep_instances(run, call.candidate_id, completion_id, instruction, list(parsed.instances), refused_by)
             if not stale:
                 candidates.finish(run.db, call.candidate_id)
