@@ -121,6 +121,19 @@ async def test_the_result_is_shown_after_a_judgement_and_on_request_only(opened:
         assert journal(judged).standing().after_reveal == 1
 
 
+async def test_a_task_that_another_window_judged_is_not_judged_twice(opened: Opened, judged: Path) -> None:
+    async with opened(judged) as (app, pilot):
+        await pilot.press("6", "b")
+        await pilot.pause()
+        elsewhere = comparisons.Sitting(journal(judged))
+        elsewhere.judge("tie")
+        await pilot.press("left")
+        await pilot.pause()
+        assert "judged meanwhile" in toasts(app) and "left is better" not in screen_text(app)
+        assert "1 judged, 4 left" in screen_text(app)
+        assert [j.verdict for j in journal(judged).judgements()] == ["tie"]
+
+
 async def test_the_reference_is_hidden_until_asked_for(opened: Opened, judged: Path) -> None:
     async with opened(judged) as (app, pilot):
         await pilot.press("6", "b")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from alpaca_tui.core.answers import AnswerScore, TaskLoss, differences, metrics, score_answer
+from alpaca_tui.core.answers import METRICS, AnswerScore, TaskLoss, differences, metrics, score_answer
 from alpaca_tui.core.preference import wilson
 from alpaca_tui.core.records import Completion, FinishReason
 
@@ -64,3 +64,12 @@ def test_losses_over_other_tokens_are_not_subtracted() -> None:
     row = differences({}, {}, {0: TaskLoss(4.0, 2)}, {})[0]
     assert (row.first, row.second, row.delta) == (2.0, None, None)
     assert differences({}, {}, {}, {}) == []
+
+
+def test_figures_are_shown_and_judged_by_what_they_are() -> None:
+    by_name = {metric.name: metric for metric in METRICS}
+    assert [by_name["held_out_loss"].better(delta) for delta in (-0.5, 0.5, 0.0, None)] == [True, False, None, None]
+    assert by_name["rouge_l"].better(0.1) is True and by_name["repetition"].better(0.1) is False
+    assert by_name["words"].better(3.0) is None  # neither long nor short is better as such
+    shown = [by_name[name].shown(value) for name, value in (("rouge_l", 0.1234), ("empty", 0.5), ("words", 3.25))]
+    assert shown == ["0.123", "50 %", "3.2"] and by_name["cut"].shown(None) == "–"

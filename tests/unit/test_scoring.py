@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alpaca_tui.core.errors import UsageError
-from alpaca_tui.core.scoring import bootstrap_mean, bootstrap_ratio, compare, is_lower_better, mean_loss
+from alpaca_tui.core.scoring import bootstrap_mean, bootstrap_ratio, mean_loss
 
 scores = st.lists(st.floats(0, 1), min_size=1, max_size=40)
 
@@ -59,24 +59,3 @@ def test_empty_corpus_is_refused() -> None:
 def test_mean_loss_weighs_tokens_not_batches() -> None:
     # 1 nat on each of 9 tokens, 11 nats on one: 2 nats a token, though the mean of batch means is 6.
     assert mean_loss([(9.0, 9), (11.0, 1)]) == (2.0, 10)
-
-
-def test_comparison_knows_which_way_is_better() -> None:
-    rows = compare({"base": {"held_out_loss": 3.0, "rouge_l": 0.1}, "tuned": {"held_out_loss": 2.5, "rouge_l": 0.3}})
-    assert [row.metric for row in rows] == ["held_out_loss", "rouge_l"]
-    assert [row.better for row in rows] == ["tuned", "tuned"]
-    assert rows[0].delta == pytest.approx(-0.5)
-    assert rows[1].values == (0.1, 0.3)
-
-
-def test_comparison_with_gaps_ties_and_nan() -> None:
-    rows = {row.metric: row for row in compare({"a": {"x": 1.0, "y": 1.0, "z": 2.0}, "b": {"y": 1.0, "z": math.nan}})}
-    assert rows["x"].values == (1.0, None) and rows["x"].delta is None and rows["x"].better is None
-    assert rows["y"].better is None and rows["y"].delta == 0
-    assert rows["z"].values == (2.0, None)
-    assert compare({}) == []
-
-
-def test_loss_and_perplexity_are_better_when_lower() -> None:
-    assert is_lower_better("loss") and is_lower_better("held_out_perplexity")
-    assert not is_lower_better("rouge_l")

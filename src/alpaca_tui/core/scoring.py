@@ -1,10 +1,10 @@
-"""Scores over a whole set of held-out tasks: means with their uncertainty, and models side by side."""
+"""Scores over a whole set of held-out tasks: means with their uncertainty."""
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from alpaca_tui.core.errors import UsageError
@@ -18,23 +18,6 @@ class Estimate:
     low: float
     high: float
     n: int
-
-
-@dataclass(frozen=True, slots=True)
-class ComparisonRow:
-    """One metric for several models: ``values`` in the order of the models, None where one has no value.
-
-    ``delta`` is the last model minus the first; ``better`` names the best model, or None where they tie.
-    """
-
-    metric: str
-    values: tuple[float | None, ...]
-    delta: float | None
-    better: str | None
-
-
-LOWER_IS_BETTER = frozenset({"loss", "perplexity", "repetition", "empty", "cut"})
-"""Metrics for which less is better; a prefix such as ``held_out_`` does not matter."""
 
 
 def bootstrap_mean(
@@ -95,35 +78,3 @@ def mean_loss(sums: Iterable[tuple[float, int]]) -> tuple[float, int]:
     if tokens == 0:
         raise UsageError("there is no supervised token to compute a loss on")
     return math.fsum(total for total, _ in parts) / tokens, tokens
-
-
-def is_lower_better(metric: str) -> bool:
-    """Whether a smaller value of ``metric`` is the better one, judged by the last word of its name."""
-    return metric.rsplit("_", 1)[-1] in LOWER_IS_BETTER
-
-
-def compare(models: Mapping[str, Mapping[str, float]]) -> list[ComparisonRow]:
-    """One row per metric, in order of first appearance, over all models; the first model is the reference.
-
-    Values that are not finite count as missing.
-    """
-    names = list(models)
-    metrics = dict.fromkeys(metric for values in models.values() for metric in values)
-    return [_row(metric, names, models) for metric in metrics]
-
-
-def _row(metric: str, names: Sequence[str], models: Mapping[str, Mapping[str, float]]) -> ComparisonRow:
-    values = tuple(_finite(models[name].get(metric)) for name in names)
-    known = [(value, name) for value, name in zip(values, names, strict=True) if value is not None]
-    better: str | None = None
-    if len(known) > 1:
-        best = min(known)[0] if is_lower_better(metric) else max(known)[0]
-        winners = [name for value, name in known if value == best]
-        better = winners[0] if len(winners) == 1 else None
-    first, last = (values[0], values[-1]) if values else (None, None)
-    delta = last - first if len(values) > 1 and first is not None and last is not None else None
-    return ComparisonRow(metric=metric, values=values, delta=delta, better=better)
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

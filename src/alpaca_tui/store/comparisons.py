@@ -197,14 +197,21 @@ class Sitting:
             self._skipped.clear()
         self._position = next(iter(fresh or waiting), None)
 
-    def judge(self, verdict: Verdict) -> None:
-        """Write the judgement down and go on. Raises UsageError where there is nothing to judge."""
-        if self._position is None:
+    def judge(self, verdict: Verdict) -> int:
+        """Write the judgement down and go on; return the position of what was judged.
+
+        Raises UsageError where there is nothing to judge, or where another window was faster; that goes on, too.
+        """
+        judged = self._position
+        if judged is None:
             raise UsageError("there is no task to judge")
         try:
-            self.comparison.judge(self._position, verdict)
-        finally:
+            self.comparison.judge(judged, verdict)
+        except UsageError:
             self.forward()
+            raise
+        self.forward()
+        return judged
 
     def skip(self) -> None:
         """Go on without a judgement."""

@@ -23,6 +23,7 @@ _VALUE_CELLS = {"held_out_loss": 8, "rouge_l": 9, "exact_match": 8, "words": 7, 
 _TITLES = {"held_out_loss": "loss", "exact_match": "exact", "repetition": "repet.", "cut": "cut"}
 _INTERVAL_CELLS = 13
 _NAME_CELLS = (14, 34)
+_SUITE_CELLS = 9
 
 
 def table_lines(rows: Sequence[EvaluationRow], chosen: Sequence[int], width: int, glyphs: Glyphs) -> list[Content]:
@@ -34,7 +35,7 @@ def table_lines(rows: Sequence[EvaluationRow], chosen: Sequence[int], width: int
     wide = width >= fixed + 2 * _INTERVAL_CELLS + 12
     room = width - fixed - (2 * _INTERVAL_CELLS if wide else 0) - 12
     name_width = max(_NAME_CELLS[0], min(_NAME_CELLS[1], _NAME_CELLS[0] + room))
-    lines = [_head(name_width, wide)]
+    lines = [_head(name_width, wide).truncate(width)]
     for row in sorted(rows, key=lambda r: (-r.job_id, r.id)):
         peers = [r for r in rows if r.job_id == row.job_id]
         pointer = glyphs.pointer if row.id in chosen else " "
@@ -43,8 +44,10 @@ def table_lines(rows: Sequence[EvaluationRow], chosen: Sequence[int], width: int
         parts: list[Content | tuple[str, str]] = [(f"{pointer}{row.job_id:>4} ", "$faint"), name, (gap, "")]
         for metric in METRICS:
             parts += _cells(metric, row, peers, wide, glyphs)
-        parts.append(literal_line(f"  {row.suite}", "$muted"))
-        lines.append(Content.assemble(*parts).truncate(width, ellipsis=True))
+        line = Content.assemble(*parts)
+        if width - line.cell_length >= _SUITE_CELLS:
+            line = line + literal_line(f"  {row.suite}", "$muted")
+        lines.append(line.truncate(width, ellipsis=True))
     return lines
 
 

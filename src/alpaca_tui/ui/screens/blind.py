@@ -107,8 +107,8 @@ class BlindScreen(AppScreen):
         if self._sitting.current is None:
             self.cockpit.say("Every task is judged. Press u to take the last one back.")
             return
-        self.in_store(lambda _: self._sitting.judge(verdict))
-        self._said = _SAID[verdict]
+        judged = self.in_store(lambda _: self._sitting.judge(verdict))
+        self._said = _SAID[verdict] if judged is not None else ""
         self._after()
 
     def _after(self) -> None:
