@@ -43,6 +43,7 @@ SHOTS = (
     Shot("filters", (140, 38), ("4", "f")),
     Shot("train", (140, 38), ("5",)),
     Shot("evaluate", (140, 30), ("6",)),
+    Shot("blind", (120, 30), ("6", "b")),
     Shot("jobs", (140, 30), ("7", "o")),
     Shot("generate", (100, 30), ("n",)),
     Shot("help", (100, 36), ("2", "question_mark")),
