@@ -142,12 +142,20 @@ class OverlapIndex:
         ends = self._of_length(wanted.reach(owners, queries.lengths[owners] - ranks))
         useful = np.flatnonzero(ends > begins)
         lows, highs = self._slices(elements.places[useful], begins[useful], ends[useful])
+        # Of the elements not looked up, a row that shares s of the others may lack s - 1. The most frequent of all are
+        # looked up for no row: a first glance at these few spares most rows the closer look.
+        every = np.arange(len(queries))
+        fewest = wanted.needed(every, wanted.shortest)
+        present = np.diff(elements.starts)
+        frequent = elements.bits_from(0, every, np.clip(present - fewest + 1, 0, present))
         parts = []
         for numbers, places, shared in self._shared(owners[useful], lows, highs):
+            lacking = np.bitwise_count(frequent[numbers] & ~self._bits[0, places])
+            near = np.flatnonzero(lacking < shared)
+            numbers, places, shared = numbers[near], places[near], shared[near]
             needed = wanted.needed(numbers, self._lengths[places])
-            looked_up = np.maximum(queries.lengths[numbers] - needed + 1 - elements.absent[numbers], 0)
-            present = (elements.starts[1:] - elements.starts[:-1])[numbers]
-            spare = shared + present - looked_up - needed
+            looked_up = np.maximum(present[numbers] - needed + 1, 0)
+            spare = shared + present[numbers] - looked_up - needed
             kept = self._possible(elements, numbers, places, looked_up, spare)
             parts.append(Candidates(numbers[kept], self._rows[places[kept]].astype(np.int64), needed[kept]))
         return Candidates.joined(parts)
