@@ -12,9 +12,14 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from alpaca_tui.jobs.live import read_live
+from alpaca_tui.backends.base import OnDone
+from alpaca_tui.core.errors import AlpacaError
+from alpaca_tui.core.records import Completion, Request
+from alpaca_tui.jobs.live import LiveWriter, live_dir, read_live
 from alpaca_tui.jobs.specs import EvaluateSpec
 from alpaca_tui.store import comparisons, database, datasets, evaluations, jobs
+from alpaca_tui.workers import evaluate
+from alpaca_tui.workers.base import WorkerContext
 from alpaca_tui.workers.models import local_model
 
 TASKS = 20
@@ -101,6 +106,45 @@ def test_a_resumed_job_stays_with_its_tasks(db: Database, tmp_path: Path, tiny_l
     db.close()
 
 
-def test_an_endpoint_has_no_loss(db: Database) -> None:
-    assert local_model(db, "openai:some-model@http://localhost:9/v1") is None
+class Flaky:
+    """An endpoint that fails the requests at some places for good, as the one for HTTP does, the first time."""
+
+    def __init__(self) -> None:
+        self.name, self.one_prefix = "flaky", False
+        self.failing = {3, 7}
+        self.asked: list[int] = []
+
+    def complete(self, requests: list[Request], on_text: object, cancelled: object, *, on_done: OnDone) -> None:
+        self.asked.append(len(requests))
+        for i, request in enumerate(requests):
+            bad = i in self.failing
+            on_done(i, Completion("" if bad else request.prompt[-20:], "error" if bad else "eos", 9, 4, 0.1))
+        self.failing = set()
+
+    def close(self) -> None:
+        pass
+
+
+def test_what_an_endpoint_failed_to_answer_is_asked_again(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flaky, endpoint = Flaky(), "openai:some-model@http://localhost:9/v1"
+    monkeypatch.setattr(evaluate, "open_model", lambda db, spec, batch: flaky)
+    job_id = jobs.enqueue(db, "evaluate", EvaluateSpec(dataset="numbers", models=(endpoint,)).model_dump(mode="json"))
+    project = tmp_path / "project"
+    live_dir(project, job_id).mkdir(parents=True)
+
+    def attempt() -> None:
+        writer = LiveWriter(project, job_id)
+        evaluate.run(WorkerContext(project, jobs.get(db, job_id), db, 0, writer, lambda: False))
+
+    with pytest.raises(AlpacaError, match=f"failed to answer 2 of {TASKS} tasks.*jobs resume {job_id}"):
+        attempt()
+    assert evaluations.count(db) == 0 and db["evaluation_answers"].count == TASKS - 2
+    attempt()
+    assert flaky.asked == [TASKS, 2]
+    metrics = evaluations.all_evaluations(db, job_id)[0].metrics
+    assert metrics["items"] == TASKS and metrics["empty"] == 0
+    # An endpoint tells no probabilities: there is no loss, and it is not made up.
+    assert "held_out_loss" not in metrics and local_model(db, endpoint) is None
     db.close()

@@ -152,7 +152,9 @@ def _converse(talk: Talk, pack: Pack, settings: Settings, spec: str) -> None:
                     return
             elif line:
                 _one_answer(talk, pack, settings, line)
-        except UsageError as error:
+        except AlpacaError as error:
+            if not talk.alive:
+                raise
             common.narrate(str(error))
 
 
@@ -181,7 +183,8 @@ def _one_answer(talk: Talk, pack: Pack, settings: Settings, instruction: str) ->
         sys.stdout.write(f"\n{printable(reply.text.strip())}")
     sys.stdout.write("\n")
     rate = f", {reply.tokens / reply.seconds:.0f} tokens/s" if reply.seconds > 0 else ""
-    ending = {"stopped": " (stopped)", "length": " (cut off: --max-new-tokens)"}.get(reply.finish_reason, "")
+    endings = {"stopped": " (stopped)", "length": " (cut off: --max-new-tokens)", "loop": " (it went in circles)"}
+    ending = endings.get(reply.finish_reason, "")
     common.narrate(f"[{reply.tokens} tokens{rate}]{ending}")
 
 
@@ -271,7 +274,9 @@ def _answer_lines(talk: Talk, pack: Pack, settings: Settings, *, as_json: bool) 
                 "tokens": reply.tokens,
                 "seconds": round(reply.seconds, 3),
             }
-        except UsageError as error:
+        except AlpacaError as error:
+            if not talk.alive:
+                raise
             failed += 1
             record |= {"output": "", "error": str(error)}
             common.narrate(str(error))

@@ -74,7 +74,7 @@ def score_answer(reference: str, completion: Completion, *, is_classification: b
         exact=normalise(reference) == normalise(text) if is_classification else None,
         words=len(text.split()),
         empty=not text,
-        repetitive=not _REPETITION.judge(text, None).passed,
+        repetitive=completion.finish_reason == "loop" or not _REPETITION.judge(text, None).passed,
         cut=completion.finish_reason == "length",
     )
 

@@ -100,6 +100,11 @@ class Talk:
                 return Reply(**message["done"])
             on_text(message["text"])
 
+    @property
+    def alive(self) -> bool:
+        """Whether the model's process can be asked again."""
+        return self._process.poll() is None
+
     def stop(self) -> None:
         """End the answer that is being given; ``ask`` then returns what there is. A signal handler may call this."""
         self._send({"stop": self._count})

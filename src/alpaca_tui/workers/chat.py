@@ -71,6 +71,8 @@ def answer(backend: Backend, request: dict[str, Any], inbox: Inbox, say: Callabl
     try:
         asked = [Request(request["prompt"], params, request["seed"])]
         made = backend.complete(asked, show, lambda: inbox.cancelled(request_id))[0]
+        if made.finish_reason == "error":
+            raise AlpacaError(f"{backend.name} failed to answer; try again")
         done = {
             "text": made.text,
             "finish_reason": made.finish_reason,
@@ -104,7 +106,7 @@ def main() -> int:
         if arguments.project is None:
             backend = open_backend(arguments.model, 1)
         else:
-            backend = open_model(open_project(arguments.project), arguments.model, 1)
+            backend = open_model(open_project(arguments.project), arguments.model, 1, arguments.project)
     except Exception as error:
         text = str(error) if isinstance(error, AlpacaError) else f"{type(error).__name__}: {error}"
         say({"fatal": one_line(text)})

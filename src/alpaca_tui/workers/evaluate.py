@@ -10,7 +10,7 @@ import time
 
 from alpaca_tui import resources
 from alpaca_tui.core import answers
-from alpaca_tui.core.errors import Cancelled
+from alpaca_tui.core.errors import AlpacaError, Cancelled
 from alpaca_tui.core.records import Completion, Request, SamplingParams, TrainingExample
 from alpaca_tui.jobs.live import LiveSnapshot, Slot
 from alpaca_tui.jobs.specs import EvaluateSpec
@@ -166,8 +166,13 @@ class Evaluation:
             self._display.text(index, self._tasks[missing[index]], text, tokens)
             self._display.writing(activity(), share())
 
+        failed: list[int] = []
+
         def store(index: int, completion: Completion) -> None:
             nonlocal done
+            if completion.finish_reason == "error":  # no answer of the model's: it is asked again after a resume
+                failed.append(missing[index])
+                return
             task, example = self._tasks[missing[index]], self._examples[missing[index]]
             score = answers.score_answer(task.output, completion, is_classification=task.is_classification)
             evaluations.add_answer(context.db, row.id, task.position, example.prompt, completion, score)
@@ -178,12 +183,17 @@ class Evaluation:
         if context.stopping():
             raise Cancelled
         self._display.say(f"{row.model}: loading", share())
-        backend = open_model(context.db, row.model, BATCH)
+        backend = open_model(context.db, row.model, BATCH, context.project)
         try:
             requests = [self._request(self._examples[i]) for i in missing]
             backend.complete(requests, show, context.stopping, on_done=store)
         finally:
             backend.close()
+        if failed:
+            raise AlpacaError(
+                f"{row.model} failed to answer {len(failed)} of {total} tasks, the rest is stored; ask for them again "
+                f"with: alpaca-tui jobs resume {context.job.id}"
+            )
 
     def _request(self, example: TrainingExample) -> Request:
         return Request(example.prompt, SamplingParams(max_new_tokens=self._spec.max_new_tokens), seed=0)
