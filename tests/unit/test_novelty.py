@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 
-from alpaca_tui.core import novelty
+from alpaca_tui.core import novelty, overlap_index
 from alpaca_tui.core.errors import UsageError
 from alpaca_tui.core.novelty import Match, NoveltyIndex
 from alpaca_tui.core.overlap_bounds import demand, least_common
@@ -151,6 +151,38 @@ def test_empty_pool_empty_texts_and_unknown_words() -> None:
     assert index.nearest("goodbye", 0.0) is None
     assert index.nearest("Hello") == Match("word", 1.0)
     assert index.neighbours("", 0.0) == [Match("empty", 0.0), Match("word", 0.0)]
+
+
+def test_a_load_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(novelty, "_CHUNK", 10)
+    index, told = NoveltyIndex(), []
+    index.add("first", "a b c")
+    index.extend([(i, f"text number {i}") for i in range(25)], told.append)
+    assert told == [10, 20, 25]
+    assert index.nearest("text number 24") == Match(24, 1.0)
+
+
+@pytest.mark.usefixtures("tail")
+@settings(max_examples=40, deadline=None)
+@given(sentences, sentences, st.sampled_from(FLOORS), st.integers(1, 50), st.integers(1, 7))
+def test_many_texts_at_once_are_answered_as_one_by_one(
+    known: list[str], asked: list[str], floor: float, entries: int, batch: int
+) -> None:
+    """Also where the lists to be looked through are cut into small parts."""
+    index = NoveltyIndex()
+    index.extend(enumerate(known))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(overlap_index, "_AT_ONCE", entries)
+        patch.setattr(novelty, "_BATCH", batch)
+        matches = index.nearest_each(asked, floor)
+        pairs = index.alike(asked, floor)
+    scores = [reference_scores(known, text) for text in asked]
+    assert [match.score if match else None for match in matches] == [
+        best if (best := max(row, default=0.0)) > floor else None for row in scores
+    ]
+    assert all(match is None or match.key == row.index(match.score) for match, row in zip(matches, scores, strict=True))
+    near = [(i, j, s) for i, row in enumerate(scores) for j, s in enumerate(row) if s >= floor]
+    assert list(zip(pairs.texts.tolist(), pairs.rows.tolist(), pairs.scores.tolist(), strict=True)) == near
 
 
 def test_top_and_mean_are_a_full_scan() -> None:

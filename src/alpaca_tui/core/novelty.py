@@ -6,7 +6,7 @@ pool stays at or under a threshold.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ from alpaca_tui.core.token_store import Queries, TokenStore
 
 DEFAULT_THRESHOLD = 0.7
 DEFAULT_FLOOR = 0.5
-_CHUNK = 65_536
+_CHUNK = 16_384
 _TAIL = 128
 """So many of the latest texts are compared one by one before they are indexed."""
 _RATIO = 8
@@ -76,8 +76,14 @@ class NoveltyIndex:
         """Make ``text`` known under ``key``. Keys need not be unique."""
         self._append([key], [tokenize(text, self.tokenizer)])
 
-    def extend(self, items: Iterable[tuple[Hashable, str]]) -> None:
-        """Make many (key, text) pairs known, in order; much faster than as many calls of ``add``."""
+    def extend(
+        self, items: Iterable[tuple[Hashable, str]], progress: Callable[[int], None] = lambda done: None
+    ) -> None:
+        """Make many (key, text) pairs known, in order; much faster than as many calls of ``add``.
+
+        ``progress`` is told now and then how many of them are.
+        """
+        before = len(self)
         keys: list[Hashable] = []
         sequences: list[list[str]] = []
         for key, text in items:
@@ -86,7 +92,9 @@ class NoveltyIndex:
             if len(keys) == _CHUNK:
                 self._append(keys, sequences, index=False)
                 keys, sequences = [], []
+                progress(len(self) - before)
         self._append(keys, sequences)
+        progress(len(self) - before)
 
     def _append(self, keys: list[Hashable], sequences: list[list[str]], index: bool = True) -> None:
         self._store.append(sequences)

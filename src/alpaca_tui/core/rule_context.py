@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from alpaca_tui.core.novelty import NoveltyIndex
@@ -48,9 +48,14 @@ class Context:
         self.instructions.add(neighbour, text)
         self.know_wording(neighbour)
 
-    def know_instructions(self, known: Sequence[Neighbour]) -> None:
-        """``know_instruction`` for many at once, in order; much faster for a large pool."""
-        self.instructions.extend((neighbour, neighbour.text) for neighbour in known)
+    def know_instructions(
+        self, known: Sequence[Neighbour], progress: Callable[[int], None] = lambda done: None
+    ) -> None:
+        """``know_instruction`` for many at once, in order; much faster for a large pool.
+
+        ``progress`` is told now and then how many are known.
+        """
+        self.instructions.extend(((neighbour, neighbour.text) for neighbour in known), progress)
         for neighbour in known:
             self.know_wording(neighbour)
 
