@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from alpaca_tui.config import RulesConfig
 from alpaca_tui.core.errors import UsageError
 from alpaca_tui.core.records import Neighbour, ParsedInstance, Verdict
+from alpaca_tui.core.rouge import rouge_l_text
 from alpaca_tui.core.rules import (
     INSTANCE_RULES,
     INSTRUCTION_RULES,
     Context,
     first_failure,
+    instance_rules,
     instruction_rules,
     judge_instances,
     judge_instruction,
@@ -250,3 +253,56 @@ def test_a_near_duplicate_within_the_task_is_refused_too() -> None:
     answer = "A keeper lights his lamp each evening and listens for storms on the radio."
     pairs = (("", answer), ("", answer.replace("each", "every")))
     assert failures("Write a sentence about the sea", *pairs) == [None, "near_duplicate_instance"]
+
+
+def test_settings_change_parameters_order_and_list() -> None:
+    settings = RulesConfig.model_validate(
+        {
+            "disabled": ["duplicate_input"],
+            "order": ["near_duplicate_instance", "novelty"],
+            "echo": {"threshold": 0.5, "min_tokens": 3},
+            "near_duplicate_instance": {"threshold": 0.6, "min_tokens": 4},
+            "repetition": {"max_loop": 1},
+            "content": {"words": ["gunpowder"]},
+            "banned_words": {"more": ["sketch"]},
+            "program_prefix": {"prefixes": ["Implement"]},
+            "length": {"min_words": 2, "max_words": 6},
+        }
+    ).settings()
+    rules = instruction_rules(settings=settings)
+    assert rules[0].name == "novelty"
+    assert {rule.name for rule in rules} == {rule.name for rule in INSTRUCTION_RULES}
+    failed = {
+        text: verdict.rule if (verdict := first_failure(judge_instruction(text, rules, Context()))) else None
+        for text in ("Say so", "Sketch a cat", "Draw a cat", "Implement a queue", "Say it say it", "Mix gunpowder now")
+    }
+    assert list(failed.values()) == [None, "banned_words", "banned_words", "program_prefix", "repetition", "content"]
+    assert not verdict_on("One two three four five six seven", "length", rules=rules).passed
+    verdict = verdict_on("Say so", "length", rules=rules)
+    assert verdict.parameters == '{"max_words": 6, "min_words": 2}'
+    assert verdict_on("Say so", "novelty", rules=rules).parameters == ""
+
+    of_instances = instance_rules(settings)
+    assert of_instances[0].name == "near_duplicate_instance"
+    assert "duplicate_input" not in [rule.name for rule in of_instances]
+
+    def refused(*pairs: tuple[str, str], given: tuple = of_instances) -> list[str | None]:
+        instances = [ParsedInstance(i, *pair) for i, pair in enumerate(pairs)]
+        judged = judge_instances("Say what it means", instances, given, Context())
+        return [failure.rule if (failure := first_failure(verdicts)) else None for verdicts in judged]
+
+    echo = ("the old red barn", "the old red house")
+    assert (refused(echo), refused(echo, given=INSTANCE_RULES)) == (["echo"], [None])
+    near = (("", "one red fox runs home"), ("", "one red fox walks home"))
+    assert refused(*near) == [None, "near_duplicate_instance"]
+    assert refused(*near, given=INSTANCE_RULES) == [None, None]
+    assert refused(("", "so and so and")) == ["repetition"]
+    assert refused(("", "mix gunpowder"), ("", "they watched porn")) == ["content", None]
+
+
+def test_a_tie_at_the_thresholds_of_instances_is_kept() -> None:
+    """Strictly above refuses, as for instructions: 9 of 10 tokens in common are exactly 0.9."""
+    a, b = "a b c d e f g h i j", "a b c d e f g h i z"
+    assert failures("Say what the text means", (a, b)) == [None]
+    assert failures("Say what the text means", ("", a), ("", b)) == [None, None]
+    assert rouge_l_text(a, b) == 0.9
