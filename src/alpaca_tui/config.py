@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from platformdirs import user_data_path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -39,6 +39,40 @@ class GenerateConfig(_Section):
     """A model SPEC that writes every output anew; None: the outputs of ``model`` stay."""
     options: PackOptions = PackOptions()
     """How generation departs from its recipe: ``mode``, ``human``, ``machine``, ``settings`` and so on."""
+
+
+class EndpointConfig(_Section):
+    """An OpenAI-compatible server: where it is, what it allows and what it costs. The key itself never stands here."""
+
+    base_url: str | None = Field(None, pattern=r"^https?://[^\s@]+$")
+    """Its address, up to and with ``/v1``; None: what the SPEC names, else the provider's own."""
+    key_variable: str | None = Field(None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    """The environment variable that holds the key (default: OPENAI_API_KEY)."""
+    key_file: Path | None = None
+    """A file that only its owner may read (0600) and that holds the key; used where the variable is not set."""
+    api: Literal["auto", "chat", "completions"] = "auto"
+    """Chat, or legacy completions, which suit raw few-shot prompts; ``auto`` asks the server for the latter first."""
+    concurrency: int | None = Field(None, ge=1)
+    """Requests in flight at once (default: as ``generate.batch``)."""
+    requests_per_minute: float | None = Field(None, gt=0)
+    tokens_per_minute: float | None = Field(None, gt=0)
+    prompt_price: float | None = Field(None, ge=0)
+    """Money for a million tokens read."""
+    completion_price: float | None = Field(None, ge=0)
+    """Money for a million tokens written."""
+    connect_timeout: float = Field(10.0, gt=0)
+    """Seconds, as the other two."""
+    first_token_timeout: float = Field(120.0, gt=0)
+    token_timeout: float = Field(60.0, gt=0)
+    """Between two tokens."""
+    tries: int = Field(6, ge=1)
+    """How often one request is sent before it counts as failed."""
+
+    @model_validator(mode="after")
+    def _both_prices(self) -> EndpointConfig:
+        if (self.prompt_price is None) != (self.completion_price is None):
+            raise ValueError("prompt_price and completion_price belong together: set both (0 where it is free)")
+        return self
 
 
 class _Parameters(_Section):
@@ -186,6 +220,26 @@ class Config(_Section):
     generate: GenerateConfig = GenerateConfig()
     rules: RulesConfig = RulesConfig()
     ui: UiConfig = UiConfig()
+    endpoint: EndpointConfig = EndpointConfig()
+    """For every ``openai:`` SPEC that no section of ``endpoints`` is for."""
+    endpoints: dict[str, EndpointConfig] = Field(default_factory=dict)
+    """By name: ``openai:MODEL@NAME``, or any SPEC with the same address."""
+
+    def endpoint_for(self, base_url: str | None, name: str | None = None) -> EndpointConfig:
+        """The section for an endpoint's SPEC, with its address. Raises UsageError for a name that is not there."""
+        if name is not None:
+            if name not in self.endpoints:
+                known = ", ".join(self.endpoints) or "none"
+                raise UsageError(f"config.toml has no [endpoints.{name}]; there are: {known}")
+            return self.endpoints[name]
+        if base_url is None:
+            return self.endpoint
+        for section in (*self.endpoints.values(), self.endpoint):
+            if section.base_url and section.base_url.rstrip("/") == base_url:
+                return section
+        # An address of its own: the general section's limits and prices, but not the key of another server.
+        key = {"key_variable": None, "key_file": None} if self.endpoint.base_url else {}
+        return self.endpoint.model_copy(update={"base_url": base_url} | key)
 
 
 def load(project: Path) -> Config:
@@ -216,7 +270,8 @@ def _said(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         section: Any = Config
         for part in where[:-1]:
-            section = section.model_fields[part].annotation
+            section = EndpointConfig if section is Config and part == "endpoints" else section
+            section = section.model_fields[part].annotation if part in section.model_fields else section
         return f"{'.'.join(where)}: there is no such setting; there are {', '.join(section.model_fields)}"
     value = "" if isinstance(first["input"], (dict, list, tuple)) else f" is {first['input']!r}"
     return f"{'.'.join(where)}{value}: {message[:1].lower()}{message[1:]}"

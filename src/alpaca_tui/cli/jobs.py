@@ -36,17 +36,24 @@ def _status(ctx: typer.Context) -> dict[str, Any]:
 def show(ctx: typer.Context, job: Id) -> None:
     """One job: what it was asked, its story, its result."""
     from alpaca_tui.jobs import reconcile
-    from alpaca_tui.store import jobs
+    from alpaca_tui.store import costs, jobs
 
     db = common.open_db(ctx)
     reconcile.reconcile(db, common.project_dir(ctx))
     row, events = jobs.get(db, job), jobs.events(db, job)
     value = asdict(row) | {"events": [{"at": at, "kind": kind, "detail": detail} for at, kind, detail in events]}
+    value |= costs.of_job(db, job)
     lines = [f"job {row.id}: {row.kind}, {row.state}" + (f" ({row.reason})" if row.reason else "")]
     lines += [f"  {key} = {item}" for key, item in row.spec.items()]
     lines += [f"  {_clock(at)}  {kind}: {detail}" for at, kind, detail in events]
+    if value["cost"] is not None:
+        lines.append(f"  cost so far: {value['cost']:.6g}, {_each(value['cost_per_accepted'])} an accepted sample")
     lines += [f"  result: {key} = {item}" for key, item in (row.result or {}).items()]
     common.emit(ctx, value, "\n".join(lines))
+
+
+def _each(cost: float | None) -> str:
+    return "not yet known for" if cost is None else f"{cost:.6g} for"
 
 
 def _clock(at: float) -> str:
@@ -87,6 +94,9 @@ def stop(ctx: typer.Context, job: Id) -> None:
 def resume(
     ctx: typer.Context,
     job: Id,
+    budget: Annotated[
+        float | None, typer.Option(min=0, help="Money a generation may spend in all, from now on.")
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Don't wait for it.")] = False,
 ) -> None:
     """Go on with a stopped, failed or interrupted job where it was."""
@@ -95,5 +105,5 @@ def resume(
 
     db = common.open_db(ctx)
     reconcile.reconcile(db, common.project_dir(ctx))
-    spawn.resume(db, common.project_dir(ctx), job)
+    spawn.resume(db, common.project_dir(ctx), job, budget)
     work.attend(ctx, db, job, detach=detach)

@@ -45,6 +45,9 @@ def generate(
     workers: Annotated[
         int | None, typer.Option(min=1, max=64, help="Worker processes (default: one for each GPU, else one).")
     ] = None,
+    budget: Annotated[
+        float | None, typer.Option(min=0, help="Money that endpoints may cost; pauses before it is exceeded.")
+    ] = None,
     mode: method.Mode = None,
     output_model: method.OutputModel = None,
     regenerate: method.Regenerate = False,
@@ -57,7 +60,8 @@ def generate(
     detach: Detach = False,
 ) -> None:
     """Invent, filter and complete new tasks until TARGET samples await review or are accepted."""
-    from alpaca_tui.jobs import spawn
+    from alpaca_tui.jobs import models, spawn
+    from alpaca_tui.jobs.endpoints import check_endpoints
     from alpaca_tui.jobs.specs import GenerateSpec
     from alpaca_tui.store import jobs
 
@@ -85,13 +89,15 @@ def generate(
         threshold=defaults.threshold if threshold is None else threshold,
         batch=batch or defaults.batch,
         workers=workers,
+        budget=budget,
         options=options,
         output_model=output_model,
         regenerate=regenerate,
     )
-    check_model(spec.model)
-    if output_model is not None:
-        check_model(output_model)
+    for used in filter(None, (spec.model, output_model)):
+        if models.resolve(used, fetch=False).kind != "openai":
+            check_model(used)
+    check_endpoints(project, filter(None, (spec.model, output_model)), budget, spec.workers)
     attend(ctx, db, spawn.submit(db, project, "generate", spec), detach=detach)
 
 
@@ -203,7 +209,7 @@ def check_model(spec: str) -> None:
 
     ref = models.resolve(spec, fetch=False)
     if ref.kind == "openai":
-        raise UsageError(f"{spec} is an endpoint; this version works with local models only")
+        raise UsageError(f"{spec} is an endpoint; only a local model can be tuned")
     if ref.kind == "directory" and ref.path is not None:
         models.check(ref.path)
 

@@ -29,3 +29,7 @@ class RefusedError(AlpacaError):
 
 class Cancelled(Exception):
     """A stop was asked for while work was in flight; nothing half-done may be stored."""
+
+
+class Paused(AlpacaError):
+    """The work must not go on by itself (a budget is used up), but can: the job is stopped with this reason."""

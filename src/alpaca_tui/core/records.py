@@ -82,6 +82,12 @@ class Completion:
     seconds: float
     choice_logprobs: tuple[float, ...] | None = None
     stopped_by: str | None = None
+    cost: float | None = None
+    """Money, broken tries included; None: no prices are known."""
+    tokens_estimated: bool = False
+    """The server did not count: the numbers of tokens are guesses."""
+    error: str | None = None
+    """Why it failed, in one sentence, with ``finish_reason`` "error"."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ _HUB_FILES = [
     "merges.txt",
 ]
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_ENDPOINT = re.compile(r"openai:(?P<model>[^@\s]+)(?:@(?P<url>https?://\S+))?")
+_ENDPOINT = re.compile(r"openai:(?P<model>[^@\s]+)(?:@(?:(?P<url>https?://[^\s@]+)|(?P<section>[\w.-]+)))?")
 
 Kind = Literal["embedded", "directory", "hub", "openai"]
 
@@ -67,6 +67,8 @@ class ModelRef:
     name: str
     base_url: str | None = None
     adapter: Path | None = None
+    section: str | None = None
+    """An endpoint's section in config.toml: ``openai:MODEL@NAME``."""
 
 
 def cache_root() -> Path:
@@ -149,7 +151,7 @@ def _endpoint(spec: str) -> ModelRef:
             "openai:MODEL@BASE_URL, for example openai:my-model@http://localhost:8000/v1"
         )
     url = match["url"]
-    return ModelRef(spec, "openai", None, match["model"], url.rstrip("/") if url else None)
+    return ModelRef(spec, "openai", None, match["model"], url.rstrip("/") if url else None, section=match["section"])
 
 
 def _directory(spec: str, directory: Path, cache_dir: Path | None, fetch: bool) -> ModelRef:

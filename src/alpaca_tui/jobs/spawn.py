@@ -113,8 +113,8 @@ def _fail(project: Path, job_id: int, reason: str) -> None:
             jobs.set_state(db, job_id, "failed", reason=reason)
 
 
-def resume(db: Database, project: Path, job_id: int) -> None:
-    """Queue a stopped, failed or interrupted job again and start it.
+def resume(db: Database, project: Path, job_id: int, budget: float | None = None) -> None:
+    """Queue a stopped, failed or interrupted job again and start it, from now on with that budget (None: as it was).
 
     Raises UsageError where it can't be resumed, AlpacaError where it can't be started.
     """
@@ -122,6 +122,8 @@ def resume(db: Database, project: Path, job_id: int) -> None:
     with write(db):
         _refuse_second(db, jobs.get(db, job_id).kind)
         jobs.requeue(db, job_id)
+        if budget is not None:
+            jobs.set_budget(db, job_id, budget)
     start(project, job_id)
 
 

@@ -43,6 +43,8 @@ class GenerateSpec(Spec):
     """Worker processes; None: one for each visible GPU, else one."""
     options: PackOptions = PackOptions()
     """How the run departs from its recipe: mode, demonstrations, instances, any number."""
+    budget: float | None = Field(None, ge=0)
+    """Money that the job may spend on endpoints; it is paused before a call that might exceed it."""
     output_model: str | None = None
     """A model SPEC that writes every output anew; None: the outputs of ``model`` stay."""
     regenerate: bool = False

@@ -10,7 +10,7 @@ from sqlite_utils import Database
 
 from alpaca_tui.jobs import live
 from alpaca_tui.jobs.reconcile import reconcile
-from alpaca_tui.store import completions, datasets, jobs, overview, seeds
+from alpaca_tui.store import completions, costs, datasets, jobs, overview, seeds
 
 
 def status(db: Database, project: Path) -> dict[str, Any]:
@@ -39,6 +39,7 @@ def status(db: Database, project: Path) -> dict[str, Any]:
             "rejected": funnel.declined,
             "filtered": funnel.filtered,
         },
+        "cost": {"spent": costs.spent(db), "per_accepted": costs.per_accepted(db)},
         "datasets": [_dataset(row) for row in datasets.all_datasets(db)],
         "jobs": [_job(db, project, job) for job in jobs.all_jobs(db)],
     }
@@ -54,8 +55,9 @@ def _job(db: Database, project: Path, job: jobs.JobRow) -> dict[str, Any]:
     snapshots = live.read_live(project, job.id) if job.state in ("running", "stopping") else []
     # Ranks work on the same step, so the first one's progress is the job's; their tokens add up.
     speeds = [s.tokens_per_s for s in snapshots if s.tokens_per_s is not None]
-    waits = [s.eta_s for s in snapshots if s.eta_s is not None]
-    eta = max(waits) if waits else None
+    # Each worker of a generation estimates the whole job's end: the most careful of them is believed.
+    slowest = max((s for s in snapshots if s.eta_s is not None), key=lambda s: s.eta_s or 0.0, default=None)
+    eta = slowest.eta_s if slowest else None
     progress = snapshots[0].progress if snapshots else (1.0 if job.state == "succeeded" else None)
     ended = job.finished_at or time.time()
     return {
@@ -69,9 +71,14 @@ def _job(db: Database, project: Path, job: jobs.JobRow) -> dict[str, Any]:
         "progress": progress,
         "tokens_per_s": sum(speeds) if speeds else None,
         "eta_s": eta,
+        "eta_range_s": list(slowest.eta_range_s) if slowest and slowest.eta_range_s else None,
+        "cost_to_go": slowest.cost_to_go if slowest else None,
+        "yields": next((s.yields for s in snapshots if s.yields), None),
+        "workers": len(snapshots),
         "projected_end_at": time.time() + eta if eta is not None else None,
         "target": job.spec.get("target"),
         # What reading as the public codebases do has cost so far.
+        **(costs.of_job(db, job.id) if job.kind == "generate" else {}),
         "faults": completions.faults(db, job.id) if faithful else None,
         "started_at": job.started_at,
         "elapsed_s": max(0.0, ended - job.started_at) if job.started_at else None,

@@ -59,6 +59,8 @@ def conclude(ending: Ending, job_id: int, grace_s: float) -> tuple[str, str | No
     # With several ranks, one that failed makes the launcher stop the others, rank 0 among them.
     if EXIT_STOPPED in (ending.exit_code, ending.said) and (ending.stop_requested or ending.error is None):
         return "stopped", "stopped at request" if ending.stop_requested else "stopped by a signal from outside"
+    if ending.exit_code == EXIT_STOPPED and ending.said == EXIT_STOPPED:
+        return "stopped", ending.error  # the worker's own decision: a budget is used up
     if ending.error is not None and not (ending.launcher_signal and ending.error.startswith(LOST_PEERS)):
         return "failed", ending.error
     if ending.stop_requested:

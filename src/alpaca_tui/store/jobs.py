@@ -155,6 +155,16 @@ def requeue(db: Database, job_id: int) -> None:
         event(db, job_id, "state", f"queued again (attempt {job.attempt + 1})")
 
 
+def set_budget(db: Database, job_id: int, budget: float) -> None:
+    """Give a generation another budget, and say so in its story. Raises UsageError for another kind of job."""
+    with write(db):
+        job = get(db, job_id)
+        if job.kind != "generate":
+            raise UsageError(f"job {job_id} is a {job.kind} job; only a generation has a budget")
+        db["jobs"].update(job_id, {"spec": json.dumps(job.spec | {"budget": budget})})
+        event(db, job_id, "note", f"the budget is {budget:g} from now on")
+
+
 def request_stop(db: Database, job_id: int) -> JobRow:
     """Ask for a stop; the runner carries it out. A job that has not started is stopped at once."""
     with write(db):

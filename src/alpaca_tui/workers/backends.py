@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 
 from alpaca_tui.backends.base import Backend
+from alpaca_tui.core.budget import Ledger
 from alpaca_tui.jobs import hardware, models
 from alpaca_tui.workers.models import open_backend
 
@@ -18,7 +19,14 @@ ROOM = 2.0
 class Backends:
     """Backends by SPEC. ``on_load`` is told the SPEC before a model is loaded (seconds to minutes)."""
 
-    def __init__(self, batch: int, on_load: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        batch: int,
+        on_load: Callable[[str], None],
+        project: Path | None = None,
+        ledger: Ledger | None = None,
+    ) -> None:
+        self._project, self._ledger = project, ledger
         self._batch, self._on_load = batch, on_load
         self._open: dict[str, Backend] = {}
 
@@ -28,7 +36,7 @@ class Backends:
             if not all(together(spec, other) for other in self._open):
                 self.close()
             self._on_load(spec)
-            self._open[spec] = open_backend(spec, self._batch)
+            self._open[spec] = open_backend(spec, self._batch, project=self._project, ledger=self._ledger)
         return self._open[spec]
 
     def close(self) -> None:

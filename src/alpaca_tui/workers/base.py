@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from alpaca_tui.core.errors import AlpacaError, Cancelled
+from alpaca_tui.core.errors import AlpacaError, Cancelled, Paused
 from alpaca_tui.core.text import one_line
 from alpaca_tui.jobs import processes
 from alpaca_tui.jobs.crew import EXIT_STOPPED
@@ -89,6 +89,8 @@ def worker_main(run: Callable[[WorkerContext], None]) -> int:
         code = 0
     except Cancelled:
         code = EXIT_STOPPED
+    except Paused as error:
+        code, reason = EXIT_STOPPED, str(error)
     except AlpacaError as error:
         code, reason = 1, str(error)
     except Exception as error:

@@ -14,11 +14,12 @@ from typing import Any
 from alpaca_tui import config
 from alpaca_tui.backends.base import Backend
 from alpaca_tui.core import estimates
+from alpaca_tui.core.budget import Ledger
 from alpaca_tui.core.errors import AlpacaError, Cancelled
 from alpaca_tui.core.records import Completion, Request
 from alpaca_tui.jobs.packcheck import run_pack
 from alpaca_tui.jobs.specs import GenerateSpec
-from alpaca_tui.store import candidates, completions, leases, outputs, overview
+from alpaca_tui.store import candidates, completions, costs, leases, outputs, overview
 from alpaca_tui.store import jobs as job_store
 from alpaca_tui.store.completions import Call
 from alpaca_tui.store.tallies import Tally
@@ -118,7 +119,8 @@ class Generation:
         self._desk = Desk(context, self._screen)
         run = Run(context.db, context.job.id, spec.model, pack, spec.seed, self._screen, spec.output_model)
         self._order = self._stages(run)
-        backends = Backends(spec.batch, lambda model: self._display.say(f"loading {model}"))
+        ledger = Ledger(spec.budget, costs.spent(context.db, context.job.id) or 0.0)
+        backends = Backends(spec.batch, lambda model: self._display.say(f"loading {model}"), context.project, ledger)
         try:
             # Loaded before the first lease is taken and before the clock of the estimates runs.
             backends.get(spec.output_model if spec.regenerate and spec.output_model else spec.model)
@@ -250,6 +252,7 @@ class Generation:
             "kept": funnel.kept,
             "samples": overview.ready(context.db),
             "loops": totals["loops"],
+            "cost": costs.spent(context.db, context.job.id),
         } | ({"faults": completions.faults(context.db, context.job.id)} if spec.options.mode == "faithful" else {})
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
+from alpaca_tui import config
 from alpaca_tui.backends.base import Backend
+from alpaca_tui.core.budget import Ledger
 from alpaca_tui.core.errors import UsageError
 from alpaca_tui.jobs import models
 from alpaca_tui.store import jobs
@@ -14,14 +16,25 @@ from alpaca_tui.store import jobs
 JOB_PREFIX = "job:"
 
 
-def open_backend(spec: str, batch: int, adapter: Path | None = None) -> Backend:
+def open_backend(
+    spec: str,
+    batch: int,
+    adapter: Path | None = None,
+    *,
+    project: Path | None = None,
+    ledger: Ledger | None = None,
+) -> Backend:
     """A backend for the SPEC, the model loaded, with ``adapter`` merged into a local one.
 
-    Raises AlpacaError with the reason where it can't be.
+    An endpoint is set up as the ``project``'s config.toml says, and spends from ``ledger``. Raises
+    AlpacaError with the reason where it can't be.
     """
     ref = models.resolve(spec)
     if ref.path is None:
-        raise UsageError(f"{spec} is an endpoint; this version generates with local models only")
+        from alpaca_tui.backends.endpoint import EndpointBackend
+
+        settings = config.load(project) if project is not None else config.Config()
+        return EndpointBackend(ref.name, settings.endpoint_for(ref.base_url, ref.section), batch, ledger)
     models.check(ref.path)
     from alpaca_tui.backends.local import LocalBackend
 
@@ -45,10 +58,10 @@ def tuned(db: Database, spec: str) -> tuple[str, Path | None]:
     return (str(made), None) if job.result.get("method") == "full" else (job.spec["model"], made)
 
 
-def open_model(db: Database, spec: str, batch: int) -> Backend:
+def open_model(db: Database, spec: str, batch: int, project: Path | None = None) -> Backend:
     """A backend for a SPEC or ``job:N``. Raises as ``open_backend`` and ``tuned``."""
     base, adapter = tuned(db, spec)
-    return open_backend(base, batch, adapter)
+    return open_backend(base, batch, adapter, project=project)
 
 
 def local_model(db: Database, spec: str) -> tuple[Path, Path | None] | None:
