@@ -110,7 +110,8 @@ def read_live(project: Path, job_id: int) -> list[LiveSnapshot]:
         with suppress(TypeError):
             if value is not None:
                 slots = tuple(Slot(**slot) for slot in value.pop("slots", ()))
-                found.append(LiveSnapshot(**value, slots=slots))
+                ranges = {name: tuple(value.pop(name)) for name in ("eta_range_s", "cost_range") if value.get(name)}
+                found.append(LiveSnapshot(**(value | ranges), slots=slots))
     return found
 
 

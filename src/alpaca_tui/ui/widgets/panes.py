@@ -8,7 +8,7 @@ from textual import events
 from textual.content import Content
 from textual.message import Message
 
-from alpaca_tui.jobs.live import Slot
+from alpaca_tui.jobs.live import LiveSnapshot, Slot
 from alpaca_tui.ui import charts
 from alpaca_tui.ui.figures import duration, number, share
 from alpaca_tui.ui.glyphs import Glyphs
@@ -165,7 +165,7 @@ class LivePane(Pane):
         if job.tokens_per_s:
             parts.append(f"{job.tokens_per_s:.0f} tok/s")
         if job.live and job.live[0].eta_s is not None:
-            parts.append(f"{duration(job.live[0].eta_s)} left")
+            parts.append(time_left(job.live[0]))
         return Content(f" {self.glyphs.dot} ".join(parts))
 
     def compose_lines(self, width: int, height: int) -> list[Content]:
@@ -201,9 +201,9 @@ class LivePane(Pane):
             (dot + f"{job.tokens_per_s:.0f} tok/s" if job.tokens_per_s else "", "$muted"),
         )
         progress = job.progress or 0.0
-        eta = job.live[0].eta_s if job.live else None
+        left = time_left(job.live[0]) if job.live else ""
         goal = f"{self.snapshot.usable}/{job.row.spec['target']}" if "target" in job.row.spec else share(progress, 1)
-        tail = f" {goal}" + (f"{dot}{duration(eta)} left" if eta is not None else "")
+        tail = f" {goal}" + (f"{dot}{left}" if left else "")
         return [head, progress_bar(progress, max(4, width - len(tail)), self.glyphs, tail)]
 
     def _slots(self, job: JobView, width: int, height: int) -> list[Content]:
@@ -246,6 +246,17 @@ def page_of(text: str, width: int, rows: int, glyphs: Glyphs) -> list[Content]:
     step = rows - 1 if rows > 1 else 1
     first = max(0, -(-(len(lines) - rows) // step)) * step
     return lines[first : first + rows]
+
+
+def time_left(now: LiveSnapshot) -> str:
+    """'12 min left (9 min to 17 min)': the estimate, and the range that most runs end in."""
+    if now.eta_s is None:
+        return ""
+    text = f"{duration(now.eta_s)} left"
+    if now.eta_range_s is None:
+        return text
+    low, high = (duration(seconds) for seconds in now.eta_range_s)
+    return text if low == high else f"{text} ({low} to {high})"
 
 
 def progress_bar(progress: float, width: int, glyphs: Glyphs, tail: str) -> Content:
