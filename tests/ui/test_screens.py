@@ -8,12 +8,12 @@ import pytest
 from textual.widgets import Input
 
 from alpaca_tui.jobs import logs
-from alpaca_tui.store import database, datasets, jobs, samples
+from alpaca_tui.store import database, datasets, jobs
 from alpaca_tui.ui.screens.dialogs import Choice
 from alpaca_tui.ui.widgets.lines import TextView
 from alpaca_tui.ui.widgets.paged import PagedList
 
-from .conftest import Opened, look, screen_text, toasts
+from .conftest import Opened, screen_text, toasts
 
 
 async def test_seeds_are_listed_searched_and_shown_in_full(opened: Opened, filled: Path) -> None:
@@ -33,34 +33,6 @@ async def test_seeds_are_listed_searched_and_shown_in_full(opened: Opened, fille
         await pilot.press("enter", "escape")
         await pilot.pause()
         assert found.count == 175
-
-
-async def test_rejects_show_rule_score_and_neighbour(opened: Opened, filled: Path) -> None:
-    async with opened(filled, (140, 45)) as (app, pilot):
-        await pilot.press("4")
-        await pilot.pause()
-        rows = app.screen.query_one(PagedList)
-        assert rows.count == 13
-        await pilot.press("f")  # the busiest rule
-        await pilot.pause()
-        assert rows.count == 7 and "Thrown out: novelty (7)" in screen_text(app)
-        text = app.screen.query_one("#reject", TextView).text
-        assert "novelty 0.9" in text and "NEAREST NEIGHBOUR  seed" in text and "please." in text
-
-
-async def test_a_filtered_sample_is_rescued_an_instruction_is_not(opened: Opened, project: Path) -> None:
-    async with opened(project, (140, 45)) as (app, pilot):
-        await pilot.press("4", "x")
-        await pilot.pause()
-        assert "only a sample (S) can be rescued" in toasts(app)
-        await pilot.press("G", "x")
-        await pilot.pause()
-        db = database.open_project(project)
-        assert samples.counts(db)["filtered"] == 0
-        db.conn.close()
-        look(app)
-        await pilot.pause()
-        assert app.screen.query_one(PagedList).count == 12
 
 
 @pytest.mark.parametrize("size", [(80, 24), (140, 40)])

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from sqlite_utils import Database
 
@@ -140,3 +141,15 @@ def _instruction(db: Database, id: int) -> Reject | None:
 def _sample(db: Database, id: int, rule: str) -> Reject | None:
     row = db.execute(resources.query("rejected_sample"), {"id": id}).fetchone()
     return None if row is None else Reject("sample", id, row[0] or rule, *row[1:])
+
+
+def latest_change(db: Database) -> Literal["decision", "replay"] | None:
+    """What an undo would take back: the latest decision of a person, or the replay that was applied after it."""
+    decided = db.execute(
+        "SELECT max(coalesce((SELECT max(decided_at) FROM decisions WHERE undone_at IS NULL), 0),"
+        " coalesce((SELECT max(decided_at) FROM rescues WHERE undone_at IS NULL), 0))"
+    ).fetchone()[0]
+    applied = db.execute("SELECT coalesce(max(applied_at), 0) FROM replays WHERE undone_at IS NULL").fetchone()[0]
+    if not decided and not applied:
+        return None
+    return "replay" if applied > decided else "decision"

@@ -61,6 +61,15 @@ def lines(f: Funnel, width: int, height: int, glyphs: Glyphs) -> list[Content]:
     return [_line(row, top, label_width, count_width, bar_width, glyphs).truncate(width) for row in rows]
 
 
+def one_line(step: Step, rows: list[Step], width: int, glyphs: Glyphs) -> Content:
+    """One row of the funnel ``rows``, as ``lines`` draws it."""
+    top = max(row.count for row in rows)
+    label_width = min(24, max(len(row.label) + 2 * row.loss for row in rows)) + 1
+    count_width = len(f"{top:,}") + 1
+    bar_width = max(2, width - label_width - count_width - 7)
+    return _line(step, top, label_width, count_width, bar_width, glyphs).truncate(width)
+
+
 def _line(row: Step, top: int, label_width: int, count_width: int, bar_width: int, glyphs: Glyphs) -> Content:
     lead = f"{glyphs.cross if row.style == '$error' else glyphs.dot} " if row.loss else ""
     name = literal_line(row.label.replace("_", " "))
