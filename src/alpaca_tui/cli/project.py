@@ -119,12 +119,21 @@ def models_add(ctx: typer.Context, spec: str) -> None:
 
 @models.command("check")
 def models_check(ctx: typer.Context, spec: str) -> None:
-    """Verify shapes, tokenizer ids and safetensors of a model that is here already."""
+    """Verify shapes, tokenizer ids and safetensors of a model that is here; ask an endpoint one tiny question."""
     from dataclasses import asdict
 
     from alpaca_tui.jobs import models as found
 
     ref = found.resolve(spec, fetch=False)
+    if ref.kind == "openai":
+        from alpaca_tui.workers.probe import probe
+
+        value = probe(spec, common.project_dir(ctx))
+        answers = f"{spec} answers ({value['interface']}, {value['seconds']} s)"
+        counts = f"counts tokens: {'yes' if value['counts_tokens'] else 'no, they are guessed'}"
+        choices = f"yes/no log-probabilities: {'yes' if value['logprobs'] else 'no, the text decides'}"
+        common.emit(ctx, value, "\n".join([answers, counts, choices, f"names: {', '.join(value['models']) or '-'}"]))
+        return
     if ref.path is None or not ref.path.is_dir():
         raise AlpacaError(f"{spec} is not on this machine yet; fetch it with: alpaca-tui models add {spec}")
     facts = found.check(ref.path)

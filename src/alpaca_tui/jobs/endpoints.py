@@ -16,9 +16,7 @@ def check_endpoints(project: Path, specs: Iterable[str], budget: float | None, w
     if budget is not None and not refs:
         raise UsageError("a budget is for endpoints; a local model costs nothing")
     if budget is not None and workers is not None and workers > 1:
-        raise UsageError(
-            "a budget is kept by one worker, which asks an endpoint many things at once; leave --workers out"
-        )
+        raise UsageError("a budget is kept by one worker, which asks many things at once; leave --workers out")
     settings = config.load(project)
     for ref in refs:
         section = settings.endpoint_for(ref.base_url, ref.section)
