@@ -203,6 +203,25 @@ class RulesConfig(_Section):
         return RuleSettings(self.disabled, self.order, {rule: values for rule, values in parameters.items() if values})
 
 
+class ReviewConfig(_Section):
+    """The Review screen."""
+
+    reasons: tuple[Annotated[str, Field(min_length=1, max_length=60, pattern=r"^\S.*$")], ...] = Field(
+        (
+            "wrong answer",
+            "does not follow the instruction",
+            "unclear instruction",
+            "repeats another sample",
+            "badly written",
+            "unsafe",
+            "other",
+        ),
+        min_length=1,
+        max_length=7,
+    )
+    """Why a sample is rejected: R, then the number."""
+
+
 class UiConfig(_Section):
     """The cockpit."""
 
@@ -219,6 +238,7 @@ class Config(_Section):
 
     generate: GenerateConfig = GenerateConfig()
     rules: RulesConfig = RulesConfig()
+    review: ReviewConfig = ReviewConfig()
     ui: UiConfig = UiConfig()
     endpoint: EndpointConfig = EndpointConfig()
     """For every ``openai:`` SPEC that no section of ``endpoints`` is for."""

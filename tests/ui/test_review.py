@@ -70,7 +70,7 @@ async def test_the_last_card_and_what_comes_then(opened: Opened, project: Path) 
         await pilot.pause()
         assert shown(app) is None
         assert "1 skipped are still pending" in screen_text(app)
-        await pilot.press("t")
+        await pilot.press("F")
         assert shown(app) == queue[0]
         await pilot.press("a")
         look(app)

@@ -207,8 +207,10 @@ class CockpitApp(App[None], inherit_bindings=False):
         self.switch_mode(name)
 
     def action_go(self, name: str) -> None:
-        """Show a screen."""
-        self.go(name)
+        """Show a screen, unless the one in sight is waiting for a number."""
+        number = bindings.SCREENS.index(name) + 1
+        if not (isinstance(self.screen, AppScreen) and self.screen.takes_number(number)):
+            self.go(name)
 
     @on(NavBar.Chosen)
     def _tab_chosen(self, event: NavBar.Chosen) -> None:

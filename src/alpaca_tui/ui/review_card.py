@@ -53,8 +53,9 @@ def texts(card: Card, glyphs: Glyphs) -> list[Content]:
     note = "classification" if row.is_classification else ""
     if row.low_margin and row.classification_margin is not None:
         note = f"{note or 'no classification'}: a close call, margin {row.classification_margin:+.2f}"
+    tags = [Content("  ").join(literal_line(f"#{tag}", "$secondary bold") for tag in card.tags)] if card.tags else []
     return [
-        heading("Instruction", note), instruction, EMPTY,
+        *tags, heading("Instruction", note), instruction, EMPTY,
         heading("Input"), literal(row.input, limit=MAX_SHOWN) if row.input else none, EMPTY,
         heading("Output"), literal(row.output, limit=MAX_SHOWN) if row.output else none,
     ]  # fmt: skip

@@ -84,6 +84,10 @@ class AppScreen(Screen[None]):
             return False
         return True
 
+    def takes_number(self, number: int) -> bool:
+        """Whether the screen is waiting for a number and takes this one; else the key goes to another screen."""
+        return False
+
     def in_store(self, act: Callable[[Database], Result]) -> Result | None:
         """Run a short act on the store; say what went wrong, and how to mend it, where it did. None on failure."""
         import sqlite3

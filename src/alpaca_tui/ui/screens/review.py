@@ -2,222 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from textual.app import ComposeResult
-from textual.containers import Horizontal
-from textual.content import Content
+from textual import on
 
-from alpaca_tui.store import decisions
+from alpaca_tui.core.errors import AlpacaError
+from alpaca_tui.store import browse, decisions
 from alpaca_tui.ui import editing, review_card
-from alpaca_tui.ui.review_queue import STATES, Card, ReviewQueue
-from alpaca_tui.ui.screens.base import AppScreen
-from alpaca_tui.ui.snapshot import Facts, Snapshot
-from alpaca_tui.ui.widgets.lines import EMPTY, LinesView, TextView
+from alpaca_tui.ui.literal import printable
+from alpaca_tui.ui.screens.reviewing import Reasons, Reviewing
+from alpaca_tui.ui.widgets.ask import AskLine
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
     from alpaca_tui.store.decisions import Decision
+    from alpaca_tui.ui.review_queue import Card
 
-WIDE_FROM = 110
 _DONE = {"accept": "accepted", "reject": "rejected", "rescue": "put into the queue", "edit": "edited"}
 
 
-class ReviewHead(LinesView):
-    """Two lines over the card: the queue, the rules."""
-
-    def __init__(self) -> None:
-        super().__init__(id="review-head")
-        self.queue_line, self.rule_line = EMPTY, EMPTY
-
-    def show(self, queue_line: Content, rule_line: Content) -> None:
-        """Show other lines."""
-        self.queue_line, self.rule_line = queue_line, rule_line
-        self.update_lines()
-
-    def compose_lines(self, width: int, height: int) -> list[Content]:
-        """The two lines."""
-        return [Content(" ") + self.queue_line, Content(" ") + self.rule_line]
-
-
-class ReviewScreen(AppScreen):
-    """The card with its verdicts, its nearest neighbour and its origin."""
+class ReviewScreen(Reviewing):
+    """The keys that decide, on the card or on the selection."""
 
     NAME = "review"
-    AUTO_FOCUS = "#card"
 
     def __init__(self) -> None:
         super().__init__()
-        self._queue: ReviewQueue | None = None
-        self._card: Card | None = None
-        self._facts: Facts | None = None
-        self._said = ""
-
-    def compose_body(self) -> ComposeResult:
-        """Head, card, and where there is room the explanations beside it."""
-        yield ReviewHead()
-        with Horizontal(id="review-body"):
-            yield TextView(id="card", classes="pane")
-            yield TextView(id="why", classes="pane")
-
-    def on_mount(self) -> None:
-        """Name the two boxes and lay them out."""
-        self.query_one("#card").border_title = "Sample"
-        self.query_one("#why").border_title = "Why it is here"
-        super().on_mount()
-        self._lay_out()
-
-    def on_resize(self) -> None:
-        """One column or two."""
-        self._lay_out()
-
-    @property
-    def _wide(self) -> bool:
-        return self.size.width >= WIDE_FROM
-
-    def _lay_out(self) -> None:
-        self.query_one("#why").set_class(not self._wide, "-away")
-        self._draw(keep_place=True)
-
-    def show_snapshot(self, snapshot: Snapshot) -> None:
-        """New arrivals change the head, never the card; only an empty screen takes the first one."""
-        if not snapshot.loaded:
-            return
-        if self._queue is None:
-            self._queue = self.in_store(ReviewQueue)
-            if self._queue is None:
-                return
-            self._queue.first()
-            self._read()
-        elif self._facts is not snapshot.facts and self._card is None:
-            self.in_store(lambda _: self._queue.forward() if self._queue else False)
-            self._read()
-        if self._facts is not snapshot.facts:
-            self._facts = snapshot.facts
-            self._draw_head()
-
-    def show_sample(self, sample_id: int) -> None:
-        """Show that sample, whatever its state."""
-        queue = self._queue
-        if queue is not None:
-            self.in_store(lambda _: queue.jump(sample_id))
-            self._read()
-
-    # Drawing ------------------------------------------------------------------------------------------------------
-
-    def _read(self) -> None:
-        """Read the card anew and draw it from its beginning."""
-        queue = self._queue
-        if queue is None:
-            return
-        self._card = self.in_store(lambda _: queue.card())
-        self._draw()
-
-    def _draw(self, *, keep_place: bool = False) -> None:
-        card, why = self.query_one("#card", TextView), self.query_one("#why", TextView)
-        self._draw_head()
-        if self._card is None:
-            card.show(self._empty())
-            why.show([])
-            return
-        glyphs = self.cockpit.glyphs
-        explained = review_card.explained(self._card, glyphs)
-        texts = review_card.texts(self._card, glyphs)
-        if self._wide:
-            card.show(texts, keep_place=keep_place)
-            why.show(explained, keep_place=keep_place)
-        else:
-            card.show([*texts, EMPTY, *explained], keep_place=keep_place)
-            why.show([])
-
-    def _empty(self) -> list[Content]:
-        queue, glyphs = self._queue, self.cockpit.glyphs
-        if queue is None:
-            return [Content.styled(f"Reading the project{glyphs.ellipsis}", "$muted")]
-        counts = self._counts()
-        if queue.state != "pending":
-            return [Content(f"No sample is {queue.state}."), self._hint("f", "shows another state")]
-        if counts["pending"]:
-            return [
-                Content(f"That was the last one. {counts['pending']} skipped are still pending."),
-                self._hint("t", "begins again with the first"),
-            ]
-        if counts["accepted"]:
-            return [
-                Content("Everything is judged."),
-                self._hint("5", "to freeze the accepted samples and train on them"),
-                self._hint("1", "to generate more"),
-            ]
-        return [Content("Nothing to review yet."), self._hint("1", "then n starts a generation")]
-
-    def _hint(self, key: str, what: str) -> Content:
-        return Content.assemble((key, "$accent bold"), (f" {what}", "$muted"))
-
-    def _counts(self) -> dict[str, int]:
-        f = self.snapshot.facts.funnel
-        return {
-            "pending": f.pending,
-            "accepted": f.accepted,
-            "rejected": f.declined,
-            "filtered": sum(f.filtered.values()),
-        }
-
-    def _draw_head(self) -> None:
-        queue = self._queue
-        if queue is None:
-            return
-        glyphs, dot = self.cockpit.glyphs, f"  {self.cockpit.glyphs.dot}  "
-        parts: list[tuple[str, str]] = [("showing ", "$muted"), (queue.state, "bold underline")]
-        new = self.in_store(lambda _: queue.arrived()) or 0
-        if new:
-            parts += [("  ", ""), (f"+{new}", "$accent bold reverse")]
-        if self._card is not None:
-            row = self._card.row
-            parts += [(dot, "$faint"), (f"#{row.id}", "bold")]
-            if row.state != queue.state:
-                parts.append((f" now {row.state}", "$warning bold"))
-            left = self.in_store(lambda _: queue.left()) or 0
-            parts += [(dot, "$faint"), (f"{left} after it", "$muted")]
-        if self._said:
-            parts += [(dot, "$faint"), (self._said, "$success")]
-        pace = self.snapshot.facts.decisions_per_hour
-        if pace:
-            parts += [(dot, "$faint"), (f"{pace} decisions/h", "$muted")]
-        rule_line = review_card.verdict_summary(self._card, glyphs) if self._card else EMPTY
-        self.query_one(ReviewHead).show(Content.assemble(*parts), rule_line)
+        self._last: tuple[str, str | None] | None = None
+        """The latest decision and its reason, for another time."""
+        self._wants_reason = False
 
     # Deciding -----------------------------------------------------------------------------------------------------
 
-    def _decide(self, action: str) -> None:
+    def _decide(self, action: str, reason: str | None = None) -> None:
+        self._ask_no_reason()
         card, queue = self._card, self._queue
-        if card is None or queue is None:
+        if queue is None or (card is None and not queue.marked):
             self.cockpit.say("There is no sample here to judge.")
             return
-        if card.row.state == "filtered" and action != "rescue":
+        if card is not None and not queue.marked and card.row.state == "filtered" and action != "rescue":
             self.cockpit.say(f"The rule {card.row.rejected_by} filtered this sample out. Press x to rescue it first.")
             return
+        chosen = queue.chosen()
 
         def act(db: Database) -> list[Decision]:
-            return decisions.decide(db, action, [card.row.id])
+            return decisions.rescue(db, chosen) if action == "rescue" else decisions.decide(db, action, chosen, reason)
 
         made = self.in_store(act)
         if made is None:
             return
-        self._said = f"{self.cockpit.glyphs.check} #{card.row.id} {_DONE[action]}"
-        self._next()
-
-    def _next(self) -> None:
-        """The next card, or the end of the queue."""
-        queue = self._queue
-        if queue is None:
-            return
-        if not self.in_store(lambda _: queue.forward()):
-            queue.leave()
-        self.in_store(lambda _: queue.acknowledge())
-        self.cockpit.watcher.poke()
-        self._read()
+        self._last = (action, reason)
+        because = f": {printable(reason)}" if reason else ""
+        self._said = f"{self.cockpit.glyphs.check} {_subject(chosen, made)} {_DONE[action]}{because}"
+        if queue.marked:
+            queue.marked = {}
+            self._move(queue.reload)
+            self.cockpit.watcher.poke()
+        else:
+            self._next()
 
     def action_accept(self) -> None:
         """Accept and go on."""
@@ -231,37 +76,106 @@ class ReviewScreen(AppScreen):
         """Put a filtered sample into the queue."""
         self._decide("rescue")
 
-    def action_skip(self) -> None:
-        """Go on without a decision."""
-        self._said = ""
-        self._next()
+    def action_reject_because(self) -> None:
+        """Ask for the reason; a number gives it."""
+        reasons = self._reasons()
+        if reasons:
+            self._wants_reason = True
+            self.query_one(Reasons).ask(reasons)
 
-    def action_back(self) -> None:
-        """The card before."""
-        queue = self._queue
-        if queue is None:
-            return
-        self._said = ""
-        if self.in_store(lambda _: queue.back()):
-            self._read()
+    def _reasons(self) -> tuple[str, ...]:
+        try:
+            return self.cockpit.config.review.reasons
+        except AlpacaError as error:
+            self.cockpit.say(str(error), "error")
+            return ()
+
+    def _ask_no_reason(self) -> None:
+        self._wants_reason = False
+        self.query_one(Reasons).add_class("-away")
+
+    def takes_number(self, number: int) -> bool:
+        """Reject for the reason of that number, where one is asked for."""
+        if not self._wants_reason:
+            return False
+        reasons = self._reasons()
+        if number <= len(reasons):
+            self._decide("reject", reasons[number - 1])
+        return True
+
+    def action_repeat(self) -> None:
+        """The latest decision once more, on this card."""
+        if self._last is None:
+            self.cockpit.say("Nothing has been decided yet that could be repeated.")
+        elif self._last[0] in ("tag", "untag"):
+            self._tag(self._last[1] or "", take=self._last[0] == "untag")
         else:
-            self.cockpit.say("This is the first one.")
+            self._decide(*self._last)
 
-    def action_first(self) -> None:
-        """Begin again."""
-        queue = self._queue
-        if queue is not None:
-            self.in_store(lambda _: queue.restart())
-            self._read()
+    # The selection and tags ---------------------------------------------------------------------------------------
 
-    def action_filter(self) -> None:
-        """Another state."""
+    def action_mark(self) -> None:
+        """Select the card, or not, and go on."""
         queue = self._queue
-        if queue is not None:
+        if queue is not None and queue.current is not None:
+            queue.mark()
             self._said = ""
-            following = STATES[(STATES.index(queue.state) + 1) % len(STATES)]
-            self.in_store(lambda _: queue.switch(following))
-            self._read()
+            if queue.current in queue.marked:
+                self._move(queue.forward)  # the last one stays in sight
+            else:
+                self._draw_head()
+
+    def action_mark_all(self) -> None:
+        """Select everything that the query finds."""
+        queue = self._queue
+        if queue is not None:
+            count = self.in_store(lambda _: queue.mark_all()) or 0
+            self.cockpit.say(f"{count:,} are selected: the next decision is on all of them; esc selects none.")
+            self._draw_head()
+
+    def action_clear(self) -> None:
+        """No reason, then no selection, then what is pending."""
+        queue = self._queue
+        if self._wants_reason or queue is None:
+            self._ask_no_reason()
+        elif queue.marked:
+            queue.marked = {}
+            self._draw_head()
+        else:
+            self._take_query("status:pending")
+
+    def action_tag(self) -> None:
+        """Ask for a tag."""
+        known = self.in_store(browse.tag_counts) or []
+        hint = "a tag; -TAG takes it away" + (
+            "; there are " + ", ".join(name for name, _ in known[:8]) if known else ""
+        )
+        self.query_one(AskLine).ask("tag", hint)
+
+    def _tag(self, name: str, *, take: bool) -> None:
+        queue = self._queue
+        if queue is None or not queue.chosen():
+            return
+        chosen = queue.chosen()
+        made = self.in_store(lambda db: decisions.tag(db, chosen, name, take=take))
+        if made is None:
+            return
+        self._last = ("untag" if take else "tag", name)
+        self._said = f"{self.cockpit.glyphs.check} {_subject(chosen, made)} {'no longer ' if take else ''}tagged {name}"
+        queue.marked = {}
+        self.cockpit.watcher.poke()
+        self._read()
+
+    @on(AskLine.Answered)
+    def _take_answer(self, event: AskLine.Answered) -> None:
+        if event.question == "query":
+            self._take_query(event.value)
+        elif event.value and event.question == "jump":
+            self._take_number(event.value)
+        elif event.value:
+            self._tag(event.value.removeprefix("-"), take=event.value.startswith("-"))
+
+    # The journal --------------------------------------------------------------------------------------------------
 
     def action_undo(self) -> None:
         """Take back the latest decision and show its sample."""
@@ -271,18 +185,19 @@ class ReviewScreen(AppScreen):
         """Make the undone decision again and show its sample."""
         self._go_through_journal(decisions.redo, "made again", "There is nothing to redo.")
 
-    def _go_through_journal(self, step: object, done: str, nothing: str) -> None:
-        assert callable(step)
+    def _go_through_journal(self, step: Callable[[Database], list[Decision]], done: str, nothing: str) -> None:
         queue = self._queue
-        changed: list[Decision] | None = self.in_store(step)
+        changed = self.in_store(step)
         if changed is None or queue is None:
             return
         if not changed:
             self.cockpit.say(nothing)
             return
         last = changed[-1]
-        self._said = f"{last.action} #{last.sample_id} {done}"
-        queue.jump(last.sample_id)
+        what = last.subject if len(changed) == 1 else f"of {len(changed):,}"
+        self._said = f"{last.action} {what} {done}"
+        if last.sample_id is not None:
+            queue.jump(last.sample_id)
         self.cockpit.watcher.poke()
         self._read()
 
@@ -334,3 +249,8 @@ class ReviewScreen(AppScreen):
         paragraphs = self.in_store(lambda db: review_card.prompt_paragraphs(card, db, glyphs))
         if paragraphs is not None:
             self.app.push_screen(Reading(f"How sample {card.row.id} was made", paragraphs))
+
+
+def _subject(chosen: Sequence[int], made: Sequence[Decision]) -> str:
+    """What was decided on, for the head."""
+    return f"#{chosen[0]}" if len(chosen) == 1 else f"{len(made):,} of {len(chosen):,}"
