@@ -2,7 +2,7 @@
 -- sum of squares), money. A call makes kept instructions; samples, where it wrote any; or one usable output.
 WITH calls AS (
     SELECT CASE template WHEN 'output' THEN 'output' ELSE stage END AS queue,
-           completion_tokens, seconds, 0.0 AS cost,
+           completion_tokens, seconds, coalesce(cost, 0.0) AS cost,
            CASE
                WHEN template = 'output' THEN problem IS NULL
                WHEN stage = 'classification' THEN 1
