@@ -128,6 +128,11 @@ def host(project: Path | None = None) -> Host:
     return Host(cores(), total, available, psutil.disk_usage(str(project or Path.cwd())).free)
 
 
+def cpu_use() -> int:
+    """Per cent of all cores in use since the last call, in steps of 5; 0 at the first."""
+    return round(psutil.cpu_percent(None) / 5) * 5
+
+
 def _bytes_in(path: Path) -> int | None:
     try:
         return int(path.read_text())

@@ -37,11 +37,20 @@ class Command:
     """Changes the project, so it is refused in read-only mode."""
 
 
+_NAMED = {
+    "cursor(-1)": "cursor_left",
+    "cursor(1)": "cursor_right",
+    "pan(-1)": "pan_left",
+    "pan(1)": "pan_right",
+}
+"""What config.toml calls an action that takes a parameter."""
+
+
 def _on(screen: str, rows: Iterable[tuple[str, str, str, str, str]], group: str) -> list[Command]:
     """Rows of (keys, action, label, help, flags); flags: w writes, - not in the footer."""
     return [
         Command(
-            f"{screen}.{action}",
+            f"{screen}.{_NAMED.get(action, action)}",
             keys,
             action,
             label,
@@ -142,6 +151,17 @@ COMMANDS: tuple[Command, ...] = (
             ("S", "stop", "Stop", "Ask the training to save and stop", "w"),
             ("R", "resume", "Resume", "Go on with the training shown", "w"),
             ("o", "other", "Other run", "Show the next training run", ""),
+            ("v", "overlay", "Overlay", "Draw the other runs over this one, or not", ""),
+            ("plus,equals_sign", "zoom_in", "Closer", "Show fewer steps, around the cursor", ""),
+            ("minus,underscore", "zoom_out", "Wider", "Show more steps", ""),
+            ("0", "whole", "All", "Show all steps, without a cursor", ""),
+            ("left,h", "cursor(-1)", "Cursor", "Read out the values further to the left", ""),
+            ("right,l", "cursor(1)", "", "Read out the values further to the right", "-"),
+            ("H,shift+left,less_than_sign", "pan(-1)", "", "Move the steps that are shown to the left", "-"),
+            ("L,shift+right,greater_than_sign", "pan(1)", "", "Move the steps that are shown to the right", "-"),
+            ("y", "log", "Log", "Logarithmic axis for loss and gradient norm, or linear", ""),
+            ("s", "smooth", "Smooth", "Smooth the loss more, less or not", ""),
+            ("z", "zoom", "Zoom", "Show the curves alone, or the facts beside them", "-"),
         ],
         "Train",
     ),
@@ -224,6 +244,12 @@ def commands(screen: str) -> list[Command]:
 
 
 _NAMES = {
+    "plus": "+",
+    "minus": "-",
+    "equals_sign": "=",
+    "underscore": "_",
+    "less_than_sign": "<",
+    "greater_than_sign": ">",
     "question_mark": "?",
     "colon": ":",
     "slash": "/",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -14,7 +15,8 @@ from alpaca_tui.ui.glyphs import Glyphs
 
 # Dots of a braille cell by (column, row); the code point is 0x2800 plus their sum.
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
-_AXIS_WIDTH = 8
+AXIS_WIDTH = 8
+"""Cells at the left of a chart, before its plot."""
 
 Mode = Literal["line", "points"]
 
@@ -27,6 +29,23 @@ class Curve:
     values: Sequence[float]
     style: str
     mode: Mode = "line"
+    lows: Sequence[float] = ()
+    """The lowest value behind each of ``values``, where these are means; ``highs`` likewise."""
+    highs: Sequence[float] = ()
+    sign: str = ""
+    """Stands on the line here and there, so that it is known without its colour."""
+
+
+@dataclass(frozen=True, slots=True)
+class Axes:
+    """How the curves are looked at."""
+
+    window: tuple[float, float] | None = None
+    """The steps to show; None: all of them, up to the planned end."""
+    log: bool = False
+    """Logarithmic values; those of 0 and less are left out."""
+    cursor: float | None = None
+    """The step that is read out."""
 
 
 def bar(value: float, top: float, width: int, glyphs: Glyphs) -> str:
@@ -39,10 +58,14 @@ def bar(value: float, top: float, width: int, glyphs: Glyphs) -> str:
     return glyphs.bar[-1] * whole + (glyphs.bar[rest] if rest else "")
 
 
-def smoothed(values: Sequence[float], weight: float = 0.9) -> list[float]:
-    """Exponential moving average with bias correction (Kingma and Ba 2015, section 3); NaN values are passed over."""
+def smoothed(values: Sequence[float], weight: float = 0.9, stride: int = 1) -> list[float]:
+    """Exponential moving average with bias correction (Kingma and Ba 2015, section 3); NaN values are passed over.
+
+    ``weight`` is that of one step; where each value is the mean of ``stride`` steps, it counts as so many.
+    """
     out: list[float] = []
     mean, correction = 0.0, 1.0
+    weight = weight**stride
     for value in values:
         if math.isnan(value):
             out.append(out[-1] if out else math.nan)
@@ -57,11 +80,14 @@ def envelope(curve: Curve, columns: int, first: float, last: float) -> list[tupl
     """(lowest, highest) value in each of ``columns`` equal slices of the steps from ``first`` to ``last``."""
     out: list[tuple[float, float] | None] = [None] * columns
     scale = (columns - 1) / (last - first) if last > first else 0.0
-    for step, value in zip(curve.steps, curve.values, strict=True):
-        if math.isfinite(value) and first <= step <= last:
-            column = round((step - first) * scale)
+    begin, end = bisect_left(curve.steps, first), bisect_right(curve.steps, last)
+    lows, highs = curve.lows or curve.values, curve.highs or curve.values
+    for i in range(begin, end):
+        low, high = lows[i], highs[i]
+        if math.isfinite(low) and math.isfinite(high):
+            column = round((curve.steps[i] - first) * scale)
             seen = out[column]
-            out[column] = (value, value) if seen is None else (min(seen[0], value), max(seen[1], value))
+            out[column] = (low, high) if seen is None else (min(seen[0], low), max(seen[1], high))
     return out
 
 
@@ -127,74 +153,130 @@ class Canvas:
         return Content.assemble(*runs)
 
 
-def bounds(curves: Iterable[Curve]) -> tuple[float, float, float, float] | None:
-    """(first step, last step, lowest, highest value) over all curves; None where nothing is finite."""
+def bounds(
+    curves: Iterable[Curve], window: tuple[float, float] | None = None
+) -> tuple[float, float, float, float] | None:
+    """(first step, last step, lowest, highest value) over all curves within the window; None: nothing is finite."""
     steps: list[float] = []
     values: list[float] = []
     for curve in curves:
-        finite = [(s, v) for s, v in zip(curve.steps, curve.values, strict=True) if math.isfinite(v)]
+        begin, end = 0, len(curve.steps)
+        if window is not None:
+            begin, end = bisect_left(curve.steps, window[0]), bisect_right(curve.steps, window[1])
+        finite = [i for i in range(begin, end) if math.isfinite(curve.values[i])]
         if finite:
-            steps += [finite[0][0], finite[-1][0]]
-            found = [v for _, v in finite]
-            values += [min(found), max(found)]
+            steps += [curve.steps[finite[0]], curve.steps[finite[-1]]]
+            lows, highs = curve.lows or curve.values, curve.highs or curve.values
+            values += [min(lows[i] for i in finite), max(highs[i] for i in finite)]
     if not steps:
         return None
     return min(steps), max(steps), min(values), max(values)
 
 
-def line_chart(curves: Sequence[Curve], width: int, height: int, glyphs: Glyphs, *, last: float = 0) -> list[Content]:
+def logarithmic(curve: Curve) -> Curve:
+    """The curve with the decimal logarithms of its values; NaN for what has none."""
+
+    def logs(values: Sequence[float]) -> list[float]:
+        return [math.log10(v) if v > 0 and math.isfinite(v) else math.nan for v in values]
+
+    return replace(curve, values=logs(curve.values), lows=logs(curve.lows), highs=logs(curve.highs))
+
+
+def value_at(curve: Curve, step: float) -> tuple[float, float] | None:
+    """(step, value) of the newest point at or before ``step``, else of the first one; None where there is none."""
+    if not curve.steps:
+        return None
+    at = max(0, bisect_right(curve.steps, step) - 1)
+    return curve.steps[at], curve.values[at]
+
+
+def line_chart(
+    curves: Sequence[Curve], width: int, height: int, glyphs: Glyphs, *, last: float = 0, axes: Axes | None = None
+) -> list[Content]:
     """The curves over each other with labelled axes, ``height`` lines of ``width`` cells.
 
-    The steps axis reaches at least to ``last`` (the planned end). Empty where the space or the data do not suffice.
+    The steps axis reaches at least to ``last`` (the planned end), or shows the window of ``axes``. Empty where the
+    space or the data do not suffice.
     """
-    limits = bounds(curves)
-    plot_width, plot_height = width - _AXIS_WIDTH, height - 1
+    axes = axes or Axes()
+    if axes.log:
+        curves = [logarithmic(curve) for curve in curves]
+    limits = bounds(curves, axes.window)
+    plot_width, plot_height = width - AXIS_WIDTH, height - 1
     if limits is None or plot_width < 8 or plot_height < 2:
         return []
     first, seen, low, high = limits
-    end = max(seen, last)
+    first, end = axes.window or (first, max(seen, last))
     # A spread within rounding is none: the axis gets some room around the one value.
     flat = high - low <= 1e-9 * max(abs(high), abs(low), 1e-9)
     margin = max(abs(high) * 0.05, 0.01) if flat else (high - low) * 0.06
     low, high = low - margin, high + margin
     canvas = Canvas(plot_width, plot_height, glyphs)
-    rows = plot_height * canvas.dots_y
-
-    def y_of(value: float) -> int:
-        return round((high - value) / (high - low) * (rows - 1))
-
-    for curve, sign in zip(curves, ("'", "*", glyphs.mark) + ("+",) * len(curves), strict=False):
-        slices = envelope(curve, plot_width * canvas.dots_x, first, end)
-        if curve.mode == "line":
-            slices = joined(slices)
-        for x, found in enumerate(slices):
-            if found is None:
-                continue
-            if curve.mode == "points":
-                canvas.mark(x, y_of((found[0] + found[1]) / 2), glyphs.mark, curve.style)
-            else:
-                canvas.fill(x, y_of(found[1]), y_of(found[0]), curve.style, sign)
-    labels = _labels(low, high, plot_height)
+    _draw_cursor(canvas, axes.cursor, first, end, glyphs)
+    signs = iter(("'", "*", *("+" for _ in curves)))
+    for curve in curves:
+        _draw(canvas, curve, (first, end, low, high), curve.sign or next(signs), glyphs)
+    labels = _labels(low, high, plot_height, log=axes.log)
     lines = [Content.assemble((_axis(labels.get(y), glyphs), "$muted"), canvas.row(y)) for y in range(plot_height)]
     return [*lines, _steps_axis(first, end, plot_width)]
 
 
+def _draw_cursor(canvas: Canvas, cursor: float | None, first: float, end: float, glyphs: Glyphs) -> None:
+    if cursor is None or not first <= cursor <= end:
+        return
+    x = column_of(cursor, first, end, canvas.width) * canvas.dots_x
+    for row in range(canvas.height):
+        canvas.mark(x, row * canvas.dots_y, glyphs.cursor, "$accent")
+
+
+def column_of(step: float, first: float, end: float, width: int) -> int:
+    """The cell of a step in a plot of ``width`` cells."""
+    return min(width - 1, max(0, round((step - first) / (end - first) * (width - 1)))) if end > first else 0
+
+
+def _draw(canvas: Canvas, curve: Curve, area: tuple[float, float, float, float], sign: str, glyphs: Glyphs) -> None:
+    first, end, low, high = area
+    rows = canvas.height * canvas.dots_y
+
+    def y_of(value: float) -> int:
+        return round((high - value) / (high - low) * (rows - 1))
+
+    slices = envelope(curve, canvas.width * canvas.dots_x, first, end)
+    if curve.mode == "line":
+        slices = joined(slices)
+    every = 12 * canvas.dots_x
+    filled = [x for x, found in enumerate(slices) if found is not None]
+    marked = {x for x in filled if curve.sign and (x - filled[0]) % every == every // 2} | {*filled[-1:]}
+    for x in filled:
+        found = slices[x]
+        assert found is not None
+        if curve.mode == "points":
+            canvas.mark(x, y_of((found[0] + found[1]) / 2), curve.sign or glyphs.mark, curve.style)
+            continue
+        canvas.fill(x, y_of(found[1]), y_of(found[0]), curve.style, sign)
+        if curve.sign and x in marked:
+            canvas.mark(x, y_of((found[0] + found[1]) / 2), curve.sign, curve.style)
+
+
 def _axis(label: str | None, glyphs: Glyphs) -> str:
-    return f"{label or '':>{_AXIS_WIDTH - 2}} {glyphs.separator if label is None else glyphs.axis}"
+    return f"{label or '':>{AXIS_WIDTH - 2}} {glyphs.separator if label is None else glyphs.axis}"
 
 
-def _labels(low: float, high: float, rows: int) -> dict[int, str]:
+def _labels(low: float, high: float, rows: int, *, log: bool) -> dict[int, str]:
     count = max(2, min(5, rows // 3 + 1))
     places = {round(i * (rows - 1) / (count - 1)) for i in range(count)}
-    return {y: _label(high - (high - low) * (y + 0.5) / rows, high - low) for y in places}
+    values = {y: high - (high - low) * (y + 0.5) / rows for y in places}
+    if log:
+        return {y: f"{10**value:.3g}"[: AXIS_WIDTH - 2] for y, value in values.items()}
+    return {y: _label(value, high - low) for y, value in values.items()}
 
 
 def _label(value: float, spread: float) -> str:
     """A value to as many digits as the axis has room and the spread has meaning for."""
     if spread < 0.01 and abs(value) < 0.01:
-        return f"{value:.0e}"[: _AXIS_WIDTH - 2]
+        return f"{value:.0e}"[: AXIS_WIDTH - 2]
     digits = max(0, min(4, 2 - math.floor(math.log10(spread)))) if spread > 0 else 3
-    return f"{value:.{digits}f}"[: _AXIS_WIDTH - 2]
+    return f"{value:.{digits}f}"[: AXIS_WIDTH - 2]
 
 
 def _steps_axis(first: float, last: float, width: int) -> Content:
@@ -205,4 +287,4 @@ def _steps_axis(first: float, last: float, width: int) -> Content:
     if width > len(start) + len(middle) + len(end) + 6:
         line = line[:at] + middle + line[at + len(middle) :]
     line = line[: width - len(end)] + end if last > first else line
-    return Content.styled(" " * _AXIS_WIDTH + line, "$muted")
+    return Content.styled(" " * AXIS_WIDTH + line, "$muted")

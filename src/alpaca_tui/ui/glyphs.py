@@ -31,6 +31,7 @@ class Glyphs:
     arrow: str = "→"
     at_least: str = "≥"
     times: str = "×"
+    cursor: str = "┊"
 
 
 UNICODE = Glyphs()
@@ -56,4 +57,5 @@ ASCII = Glyphs(
     arrow=">",
     at_least=">",
     times="x",
+    cursor=":",
 )

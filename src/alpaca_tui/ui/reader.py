@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alpaca_tui.jobs import live
+from alpaca_tui.ui.curves import GrowingCurve
 from alpaca_tui.ui.snapshot import Curve, Facts, Gpu, JobView, Machine, PoolLine, Snapshot
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 NEWEST_IN_POOL = 40
 METRICS = ("loss", "eval_loss", "learning_rate", "grad_norm")
+MEASURED = ("probe_peak_bytes", "probe_planned_bytes", "probe_reserved_bytes", "peak_memory_bytes", "tokens_per_s")
 _DISK_STEP = 100_000_000  # bytes: a finer figure would flicker while others write
 _GPU_STEP = 100_000_000
 
@@ -52,7 +54,7 @@ class StoreReader:
     def __init__(self, db: Database) -> None:
         self._db = db
         self._training: tuple[int, int] | None = None
-        self._curves: dict[str, Curve] = {}
+        self._growing: dict[str, GrowingCurve] = {}
 
     def facts(self) -> Facts:
         """What the database says now."""
@@ -72,6 +74,7 @@ class StoreReader:
             evaluations=evaluations.count(db),
             decisions_per_hour=round(decisions.pace(db)),
             training=self._newest_training(rows),
+            measured=self._measured(),
         )
 
     def pace(self) -> int:
@@ -86,24 +89,14 @@ class StoreReader:
         if job is None:
             return None
         if self._training != (job.id, job.attempt):  # a resumed run writes some steps again
-            self._training, self._curves = (job.id, job.attempt), {}
-        for name in METRICS:
-            self._extend(job.id, name)
-        return job.id, dict(self._curves)
+            self._training = (job.id, job.attempt)
+            self._growing = {name: GrowingCurve(job.id, name) for name in METRICS}
+        return job.id, {name: curve for name, g in self._growing.items() if (curve := g.extend(self._db)).steps}
 
-    def _extend(self, job_id: int, name: str) -> None:
-        known = self._curves.get(name, Curve())
-        new = read_curve(self._db, job_id, name, after=known.steps[-1] if known.steps else -1)
-        if new.steps:
-            self._curves[name] = Curve(known.steps + new.steps, known.values + new.values)
+    def _measured(self) -> tuple[tuple[str, float], ...]:
+        from alpaca_tui.store import metrics
 
-
-def read_curve(db: Database, job_id: int, name: str, *, after: int = -1) -> Curve:
-    """One metric of one job, at steps greater than ``after``."""
-    from alpaca_tui.store import metrics
-
-    series = metrics.series(db, job_id, name, after=after)
-    return Curve(series.steps, series.values)
+        return () if self._training is None else tuple(metrics.newest(self._db, self._training[0], MEASURED).items())
 
 
 def job_views(project: Path, rows: tuple[JobRow, ...], now: float) -> tuple[JobView, ...]:
@@ -122,13 +115,20 @@ def _view(project: Path, row: JobRow, now: float) -> JobView:
     )
 
 
-def machine(project: Path) -> Machine:
-    """GPUs and disk, rounded so that small changes don't count as news."""
+def machine(project: Path, *, busy: bool = False) -> Machine:
+    """GPUs and disk, rounded so that small changes don't count as news; the processor too while a job is at work."""
     try:
         free: int | None = shutil.disk_usage(project).free // _DISK_STEP * _DISK_STEP
     except OSError:
         free = None
-    return Machine(_gpus(), free)
+    gpus = _gpus()
+    if gpus or not busy:
+        return Machine(gpus, free)
+    from alpaca_tui.jobs import hardware
+
+    host = hardware.host(project)
+    used = (host.ram_total - host.ram_available) // _GPU_STEP * _GPU_STEP
+    return Machine(gpus, free, hardware.cpu_use(), used, host.ram_total)
 
 
 def _gpus() -> tuple[Gpu, ...]:

@@ -59,15 +59,22 @@ class JobView:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One metric of one run: steps ascending, NaN where a value was not a number."""
+    """One metric of one run in slices of ``stride`` steps: of each its newest step, mean, lowest and highest value.
+
+    Steps ascend; NaN where a value was not a number. Without ``lows`` and ``highs`` each slice is one value.
+    """
 
     steps: tuple[int, ...] = ()
     values: tuple[float, ...] = ()
+    lows: tuple[float, ...] = ()
+    highs: tuple[float, ...] = ()
+    stride: int = 1
+    newest: float | None = None
 
     @property
     def last(self) -> float | None:
         """The newest value."""
-        return self.values[-1] if self.values else None
+        return self.newest if self.newest is not None else self.values[-1] if self.values else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +83,8 @@ class TrainingView:
 
     job: JobView
     curves: dict[str, Curve] = field(default_factory=dict)
+    measured: dict[str, float] = field(default_factory=dict)
+    """Newest values that no curve shows, in bytes: the probe's peak, what was planned for it, the peak since."""
 
     def curve(self, name: str) -> Curve:
         """The metric of that name, empty where it was not recorded."""
@@ -99,6 +108,10 @@ class Machine:
 
     gpus: tuple[Gpu, ...] = ()
     disk_free: int | None = None
+    cpu: int | None = None
+    """Per cent of all cores in use since the look before."""
+    ram_used: int = 0
+    ram_total: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +140,8 @@ class Facts:
     decisions_per_hour: int = 0
     training: tuple[int, dict[str, Curve]] | None = None
     """The newest training job and its metrics."""
+    measured: tuple[tuple[str, float], ...] = ()
+    """What else it measured, newest values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +177,7 @@ class Snapshot:
         if self.facts.training is None:
             return None
         job = self.job(self.facts.training[0])
-        return None if job is None else TrainingView(job, self.facts.training[1])
+        return None if job is None else TrainingView(job, self.facts.training[1], dict(self.facts.measured))
 
     @property
     def usable(self) -> int:

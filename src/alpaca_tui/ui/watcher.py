@@ -99,7 +99,7 @@ class Watcher(threading.Thread):
             snapshot = replace(snapshot, jobs=reader.job_views(self._project, snapshot.facts.jobs, time.time()))
         if now >= self._next_machine:
             self._next_machine = now + MACHINE_EVERY_S
-            snapshot = replace(snapshot, machine=reader.machine(self._project))
+            snapshot = replace(snapshot, machine=reader.machine(self._project, busy=bool(snapshot.active)))
         if snapshot.facts.decisions_per_hour and now >= self._next_pace and self._reader:
             self._next_pace = now + PACE_EVERY_S
             snapshot = replace(snapshot, facts=replace(snapshot.facts, decisions_per_hour=self._reader.pace()))

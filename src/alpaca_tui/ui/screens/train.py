@@ -1,125 +1,33 @@
-"""Train: data sets, the runs, and the curves of the one that is shown."""
+"""Train: the curves of a run, its plan against what is really used, checkpoints, events, data sets."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from textual import on
 from textual.app import ComposeResult
 from textual.containers import Container, Vertical
-from textual.content import Content
 
 from alpaca_tui.store import datasets
-from alpaca_tui.store.datasets import DatasetRow
-from alpaca_tui.ui import charts, reader
-from alpaca_tui.ui.figures import clock, duration, number
-from alpaca_tui.ui.glyphs import Glyphs
-from alpaca_tui.ui.literal import literal_line
+from alpaca_tui.ui import looking, run_facts
+from alpaca_tui.ui.curves import MOST, stride_for
+from alpaca_tui.ui.loss_view import SIGNS, limits
+from alpaca_tui.ui.run_reader import RunReader
 from alpaca_tui.ui.screens.base import AppScreen
 from alpaca_tui.ui.snapshot import JobView, Snapshot, TrainingView
-from alpaca_tui.ui.widgets.lines import EMPTY, LinesView
-from alpaca_tui.ui.widgets.panes import loss_lines, planned_steps, progress_bar
+from alpaca_tui.ui.widgets.chart import CurvePane, LossChart, RateChart
+from alpaca_tui.ui.widgets.lines import TextView
+
+if TYPE_CHECKING:
+    from alpaca_tui.store.datasets import DatasetRow
 
 WIDE_FROM = 100
-
-
-class RunView(LinesView):
-    """A part of the screen that draws one training run."""
-
-    def __init__(self, glyphs: Glyphs, *, id: str) -> None:
-        super().__init__(id=id, classes="pane")
-        self.glyphs = glyphs
-        self.training: TrainingView | None = None
-
-    def show(self, training: TrainingView | None) -> None:
-        """Show another run, or the same one further on."""
-        self.training = training
-        self.update_lines()
-
-
-class LossChart(RunView):
-    """Loss raw, smoothed and held-out."""
-
-    def compose_lines(self, width: int, height: int) -> list[Content]:
-        """The chart, or what to do to get one."""
-        if self.training is None:
-            return [
-                Content("No training yet."),
-                EMPTY,
-                Content.assemble(("f", "$accent bold"), " freezes the accepted samples as a data set,"),
-                Content.assemble(("n", "$accent bold"), " then starts a fine-tune on it."),
-            ]
-        return loss_lines(self.training, width, height, self.glyphs)
-
-
-class RateChart(RunView):
-    """Learning rate and gradient norm."""
-
-    def compose_lines(self, width: int, height: int) -> list[Content]:
-        """Two small charts side by side."""
-        if self.training is None:
-            return []
-        half = (width - 2) // 2
-        left = self._chart("learning_rate", "learning rate", "$secondary", half, height)
-        right = self._chart("grad_norm", "gradient norm", "$primary", half, height)
-        rows = max(len(left), len(right))
-        left += [EMPTY] * (rows - len(left))
-        right += [EMPTY] * (rows - len(right))
-        return [
-            Content.assemble(a.truncate(half).extend_right(max(0, half - a.cell_length)), "  ", b)
-            for a, b in zip(left, right, strict=True)
-        ]
-
-    def _chart(self, name: str, title: str, style: str, width: int, height: int) -> list[Content]:
-        assert self.training is not None
-        curve = self.training.curve(name)
-        head = Content.assemble((f"{title} ", "$muted"), ("–" if curve.last is None else f"{curve.last:.3g}", "bold"))
-        drawn = [charts.Curve(curve.steps, curve.values, style)]
-        return [head, *charts.line_chart(drawn, width, height - 1, self.glyphs, last=planned_steps(self.training))]
-
-
-class TrainFacts(RunView):
-    """The data sets and the run in words."""
-
-    def __init__(self, glyphs: Glyphs, *, id: str) -> None:
-        super().__init__(glyphs, id=id)
-        self.datasets: list[DatasetRow] = []
-        self.place = (0, 0)
-
-    def compose_lines(self, width: int, height: int) -> list[Content]:
-        """Run first, then the data sets, newest first."""
-        lines = [*run_lines(self.training, self.place, width, self.glyphs), EMPTY] if self.training else []
-        lines.append(Content.styled("DATA SETS", "$accent bold"))
-        if not self.datasets:
-            lines.append(Content.styled("none yet; f freezes one", "$muted"))
-        for row in reversed(self.datasets):
-            sizes = f"{row.card.get('train', '?')} + {row.card.get('held_out', '?')} held out"
-            name = literal_line(row.name, "bold").truncate(max(6, width - len(sizes) - 2), ellipsis=True)
-            lines.append(Content.assemble(name, (f"  {sizes}", "$muted")))
-            lines.append(Content.styled(f"  {row.content_hash[:12]}  {clock(row.created_at)}", "$faint"))
-        return lines
-
-
-def run_lines(training: TrainingView, place: tuple[int, int], width: int, glyphs: Glyphs) -> list[Content]:
-    """A run in words: state, what was asked, progress."""
-    job, row = training.job, training.job.row
-    which = f"  {place[0]} of {place[1]}" if place[1] > 1 else ""
-    lines = [Content.assemble((f"RUN {row.id}", "$accent bold"), (which, "$faint"), f"  {row.state}")]
-    if job.active:
-        progress = job.progress or 0.0
-        tail = f" {100 * progress:.0f} %"
-        lines.append(progress_bar(progress, max(4, width - len(tail)), glyphs, tail))
-        lines += [literal_line(s.activity, "$muted") for s in job.live[:4]]
-    elif row.finished_at and row.started_at:
-        lines.append(Content.styled(f"took {duration(row.finished_at - row.started_at)}", "$muted"))
-    asked = {k: row.spec.get(k) for k in ("model", "dataset", "method")} | row.spec.get("overrides", {})
-    for key, value in asked.items():
-        lines.append(
-            Content.assemble((f"{key:<12}", "$faint"), literal_line(str(value))).truncate(width, ellipsis=True)
-        )
-    for key in ("loss_first", "loss_last", "eval_loss_first", "eval_loss_last"):
-        value = (row.result or {}).get(key)
-        if isinstance(value, float):
-            name = key.replace("eval_loss", "held-out").replace("_", " ")
-            lines.append(Content.assemble((f"{name:<16}", "$faint"), (number(value), "bold")))
-    return lines
+RATES_FROM = 34
+"""Rows from which the small charts have room."""
+DETAILS_EVERY_S = 3.0
+ZOOM = 1.6
+PAN = 0.25
 
 
 class TrainScreen(AppScreen):
@@ -129,8 +37,12 @@ class TrainScreen(AppScreen):
 
     def __init__(self) -> None:
         super().__init__()
+        self.look = looking.Look()
         self._shown: int | None = None
         self._drawn: object = None
+        self._datasets: list[DatasetRow] = []
+        self._reader = RunReader(self)
+        self._zoomed = False
 
     def compose_body(self) -> ComposeResult:
         """Facts and charts."""
@@ -139,18 +51,21 @@ class TrainScreen(AppScreen):
             with Vertical(id="train-charts"):
                 yield LossChart(glyphs, id="train-loss")
                 yield RateChart(glyphs, id="train-rates")
-            yield TrainFacts(glyphs, id="train-facts")
+            yield TextView(id="train-facts", classes="pane")
 
     def on_mount(self) -> None:
-        """Name the boxes."""
+        """Name the boxes; look for checkpoints and events now and then."""
         for name, title in (("facts", "Run and data sets"), ("loss", "Loss"), ("rates", "Learning rate and gradient")):
             self.query_one(f"#train-{name}").border_title = title
         super().on_mount()
+        self.set_interval(DETAILS_EVERY_S, self._look_again)
 
     def on_resize(self) -> None:
         """Side by side or one over the other; a low screen leaves the small charts out."""
         self.query_one("#train-body").set_class(self.size.width < WIDE_FROM, "-stacked")
-        self.query_one("#train-rates").set_class(self.size.height < 34, "-away")
+        self.query_one("#train-rates").set_class(self.size.height < RATES_FROM, "-away")
+        self.query_one("#train-facts").set_class(self._zoomed, "-away")
+        self.call_after_refresh(self._draw_facts)
 
     @property
     def _runs(self) -> list[JobView]:
@@ -162,29 +77,144 @@ class TrainScreen(AppScreen):
         chosen = self.snapshot.job(self._shown) if self._shown is not None else None
         return chosen or (self.snapshot.training.job if self.snapshot.training else None)
 
+    @property
+    def training(self) -> TrainingView | None:
+        """The run shown with its curves, as fine as the window needs and as they are read by now."""
+        job, newest = self.job, self.snapshot.training
+        if job is None:
+            return None
+        if newest is None or newest.job.row.id != job.row.id:
+            newest = self._reader.run(job)
+        return self._reader.refined(newest, self.look.window)
+
+    @property
+    def others(self) -> list[TrainingView]:
+        """The runs that are drawn over the one shown, newest first."""
+        job = self.job
+        if not self.look.overlay or job is None:
+            return []
+        ids = [j for j in self._runs if j.row.id != job.row.id][: len(SIGNS)]
+        newest = self.snapshot.training
+        return [newest if newest and newest.job.row.id == j.row.id else self._reader.run(j) for j in ids]
+
     def show_snapshot(self, snapshot: Snapshot) -> None:
-        """Draw the run; an older one is read from the store once."""
+        """Draw the run where it, the data sets or the machine have changed."""
         if not snapshot.loaded:
             return
-        job = self.job
-        news = (snapshot.facts.datasets, snapshot.facts.training, job)
+        news = (snapshot.facts.datasets, snapshot.facts.training, snapshot.facts.measured, self.job, snapshot.machine)
         if news == self._drawn:
             return
+        if self._drawn is None or news[0] != self._drawn[0]:  # type: ignore[index]
+            self._datasets = self.in_store(datasets.all_datasets) or []
+        first = self._drawn is None
         self._drawn = news
-        facts = self.query_one("#train-facts", TrainFacts)
-        facts.datasets = self.in_store(datasets.all_datasets) or []
-        runs = self._runs
-        facts.place = (next((i for i, j in enumerate(runs, 1) if j == job), 0), len(runs))
-        training = self._training(snapshot, job)
-        for view in self.query(RunView):
-            view.show(training)
+        self.draw()
+        if first:
+            self._look_again()
 
-    def _training(self, snapshot: Snapshot, job: JobView | None) -> TrainingView | None:
-        newest = snapshot.training
-        if job is None or (newest is not None and newest.job.row.id == job.row.id):
-            return newest
-        curves = self.in_store(lambda db: {name: reader.read_curve(db, job.row.id, name) for name in reader.METRICS})
-        return TrainingView(job, curves or {})
+    def draw(self) -> None:
+        """Curves and facts, from what is known."""
+        training, others = self.training, self.others
+        for pane in self.query(CurvePane):
+            pane.show(training, self.look, others)
+        self._draw_facts()
+
+    def _draw_facts(self) -> None:
+        view = self.query_one("#train-facts", TextView)
+        width = view.scrollable_content_region.width
+        if width <= 0:
+            return
+        job, runs = self.job, self._runs
+        place = (next((i for i, j in enumerate(runs, 1) if job and j.row.id == job.row.id), 0), len(runs))
+        details = self._reader.details(job)
+        snapshot, glyphs = self.snapshot, self.cockpit.glyphs
+        lines = run_facts.all_lines(self.training, details, snapshot.machine, self._datasets, place, width, glyphs)
+        view.show(lines, keep_place=True)
+
+    def _look_again(self) -> None:
+        if self.is_current and self.job is not None:
+            self._reader.read_details(self.job)
+
+    # Looking ------------------------------------------------------------------------------------------------------
+
+    def _see(self, look: looking.Look) -> None:
+        """Look at the curves in another way; read them finer where the window asks for it."""
+        if look == self.look:
+            return
+        self.look = look
+        training = self.training
+        if training is not None and look.window is not None:
+            length = look.window[1] - look.window[0]
+            if stride_for(round(length), MOST) < training.curve("loss").stride:
+                self._reader.read_window(training.job, look.window)
+        self.draw()
+
+    def _limits(self) -> looking.Limits:
+        found = [limits(t) for t in (self.training, *self.others) if t is not None]
+        return (min(f for f, _ in found), max(last for _, last in found)) if found else (0.0, 1.0)
+
+    def _columns(self) -> int:
+        return self.query_one(LossChart).columns
+
+    def action_zoom_in(self) -> None:
+        """Closer."""
+        self._see(looking.zoomed(self.look, self._limits(), ZOOM))
+
+    def action_zoom_out(self) -> None:
+        """Further off."""
+        self._see(looking.zoomed(self.look, self._limits(), 1 / ZOOM))
+
+    def action_whole(self) -> None:
+        """All steps, no cursor."""
+        self._see(replace(self.look, window=None, cursor=None))
+
+    def action_pan(self, direction: int) -> None:
+        """A quarter of the window to one side."""
+        self._see(looking.panned(self.look, self._limits(), direction * PAN))
+
+    def action_cursor(self, direction: int) -> None:
+        """The cursor one cell further."""
+        self._see(looking.moved(self.look, self._limits(), self._columns(), direction))
+
+    def action_log(self) -> None:
+        """Logarithmic or linear values."""
+        self._see(replace(self.look, log=not self.look.log))
+
+    def action_smooth(self) -> None:
+        """The next weight of the moving average."""
+        self._see(looking.next_smoothing(self.look))
+
+    def action_overlay(self) -> None:
+        """The other runs over this one, or not."""
+        if len(self._runs) < 2:
+            self.cockpit.say("There is no other training run.")
+            return
+        look = replace(self.look, overlay=not self.look.overlay)
+        if look.overlay:
+            for job in self._runs[: len(SIGNS) + 1]:
+                self._reader.read_run(job)
+        self._see(look)
+
+    def action_zoom(self) -> None:
+        """The curves alone, or the facts beside them."""
+        self._zoomed = not self._zoomed
+        self.query_one("#train-facts").set_class(self._zoomed, "-away")
+
+    @on(CurvePane.Wheeled)
+    def _wheeled(self, event: CurvePane.Wheeled) -> None:
+        first, last = self.look.window or self._limits()
+        if event.sideways:
+            self._see(looking.panned(self.look, self._limits(), -event.direction * PAN))
+            return
+        factor = ZOOM if event.direction > 0 else 1 / ZOOM
+        self._see(looking.zoomed(self.look, self._limits(), factor, first + event.at * (last - first)))
+
+    @on(CurvePane.Pointed)
+    def _pointed(self, event: CurvePane.Pointed) -> None:
+        first, last = self.look.window or self._limits()
+        self._see(looking.pointed(self.look, self._limits(), first + event.at * (last - first)))
+
+    # Work ---------------------------------------------------------------------------------------------------------
 
     def action_freeze(self) -> None:
         """Freeze a data set."""
@@ -209,4 +239,8 @@ class TrainScreen(AppScreen):
             self.cockpit.say("There is no other training run.")
             return
         self._shown = ids[(ids.index(self.job.row.id) + 1) % len(ids)]
-        self.show_snapshot(self.snapshot)
+        self.look = replace(self.look, window=None, cursor=None)
+        if self.job is not None:
+            self._reader.read_run(self.job)
+            self._reader.read_details(self.job)
+        self.draw()

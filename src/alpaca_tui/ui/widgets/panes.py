@@ -10,10 +10,11 @@ from textual.message import Message
 
 from alpaca_tui.jobs.live import LiveSnapshot, Slot
 from alpaca_tui.ui import charts
-from alpaca_tui.ui.figures import duration, number, share
+from alpaca_tui.ui.figures import duration, share
 from alpaca_tui.ui.glyphs import Glyphs
 from alpaca_tui.ui.literal import literal, literal_line
-from alpaca_tui.ui.snapshot import JobView, Snapshot, TrainingView
+from alpaca_tui.ui.loss_view import figures, loss_lines
+from alpaca_tui.ui.snapshot import JobView, Snapshot
 from alpaca_tui.ui.widgets import funnel
 from alpaca_tui.ui.widgets.lines import EMPTY, LinesView
 
@@ -201,7 +202,7 @@ class LivePane(Pane):
             (dot + f"{job.tokens_per_s:.0f} tok/s" if job.tokens_per_s else "", "$muted"),
         )
         progress = job.progress or 0.0
-        left = time_left(job.live[0]) if job.live else ""
+        left = time_left(job.live[0], brief=width < 60) if job.live else ""
         goal = f"{self.snapshot.usable}/{job.row.spec['target']}" if "target" in job.row.spec else share(progress, 1)
         tail = f" {goal}" + (f"{dot}{left}" if left else "")
         return [head, progress_bar(progress, max(4, width - len(tail)), self.glyphs, tail)]
@@ -248,12 +249,12 @@ def page_of(text: str, width: int, rows: int, glyphs: Glyphs) -> list[Content]:
     return lines[first : first + rows]
 
 
-def time_left(now: LiveSnapshot) -> str:
-    """'12 min left (9 min to 17 min)': the estimate, and the range that most runs end in."""
+def time_left(now: LiveSnapshot, *, brief: bool = False) -> str:
+    """'12 min left (9 min to 17 min)': the estimate and, unless ``brief``, the range in which nine of ten runs end."""
     if now.eta_s is None:
         return ""
     text = f"{duration(now.eta_s)} left"
-    if now.eta_range_s is None:
+    if brief or now.eta_range_s is None:
         return text
     low, high = (duration(seconds) for seconds in now.eta_range_s)
     return text if low == high else f"{text} ({low} to {high})"
@@ -341,53 +342,3 @@ class LossPane(Pane):
                                  , ("5", "$accent bold"), ")."),
             ]  # fmt: skip
         return loss_lines(training, width, height, self.glyphs)
-
-
-def figures(training: TrainingView) -> Content:
-    """Step, losses and learning rate as they are now."""
-    loss, held_out = training.curve("loss"), training.curve("eval_loss")
-    if not loss.steps:
-        activity = training.job.live[0].activity if training.job.live else training.job.row.state
-        return literal_line(activity, "$muted")
-    planned = planned_steps(training)
-    parts: list[tuple[str, str]] = [
-        ("step ", "$muted"), (f"{loss.steps[-1]}{f'/{planned}' if planned else ''}", "bold"),
-        ("  loss ", "$muted"), (number(loss.last), "bold $smooth"),
-    ]  # fmt: skip
-    if held_out.steps:
-        parts += [("  held-out ", "$muted"), (number(held_out.last), "bold $held-out")]
-    rate = training.curve("learning_rate").last
-    if rate is not None:
-        parts += [("  lr ", "$muted"), (f"{rate:.1e}", "")]
-    return Content.assemble(*parts)
-
-
-def planned_steps(training: TrainingView) -> int:
-    """The optimiser steps that were asked for; 0 where epochs decide and none is known."""
-    planned = training.job.row.spec.get("overrides", {}).get("max_steps")
-    if planned:
-        return int(planned)
-    progress, steps = training.job.progress, training.curve("loss").steps
-    return round(steps[-1] / progress) if progress and steps else 0
-
-
-def loss_lines(training: TrainingView, width: int, height: int, glyphs: Glyphs) -> list[Content]:
-    """Figures, the chart of raw, smoothed and held-out loss, and a legend."""
-    job = training.job
-    loss, held_out = training.curve("loss"), training.curve("eval_loss")
-    head = [Content.assemble((f"{job.letter}{job.row.id} ", "bold"), figures(training))]
-    if not job.active and job.row.state != "succeeded" and job.row.reason:
-        head.append(Content.assemble((f"{glyphs.cross} ", "$error bold"), literal_line(job.row.reason, "$muted")))
-    curves = [
-        charts.Curve(loss.steps, loss.values, "$raw"),
-        charts.Curve(loss.steps, charts.smoothed(loss.values), "$smooth bold"),
-        charts.Curve(held_out.steps, held_out.values, "$held-out bold", "points"),
-    ]
-    legend = Content.assemble(
-        (" " * 8 + ("⣿" if glyphs.braille else "'") + " raw  ", "$raw"),
-        (("⠤⠤" if glyphs.braille else "*") + " smoothed  ", "$smooth"),
-        (f"{glyphs.mark} held-out" if held_out.steps else "", "$held-out"),
-    )
-    room = height - len(head) - (1 if height > 6 else 0)
-    chart = charts.line_chart(curves, width, room, glyphs, last=planned_steps(training))
-    return [*head, *chart, legend] if chart and height > 6 else [*head, *chart]
