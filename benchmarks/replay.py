@@ -5,8 +5,8 @@
 The texts are those of ``benchmarks/novelty.py``. The file is filtered by the very function behind ``alpaca-tui filter
 FILE``, with all rules, reading and writing included. The project is a real database in a temporary directory, its
 candidates judged at 0.7 and its pairs stored as the worker stores them. The curve's figure includes reading everything
-from the database; it is checked against full replays at three thresholds. All of it runs on one core; "cpu" is processor
-time, which other work on the machine lengthens less.
+from the database; it is checked against full replays at three thresholds. All of it runs on one core; "cpu" is
+processor time, which other work on the machine lengthens less.
 """
 
 from __future__ import annotations
