@@ -115,7 +115,8 @@ def written(text: str, other: str | None = None) -> Content:
         return literal(text)
     ends = [0, *(end for _, end in spans)]
     starts = [*(start for start, _ in spans), len(shown)]
-    gaps = [(end, start) for end, start in zip(ends, starts, strict=True) if shown[end:start].strip()]
+    # Marks between two shared words are no words of its own.
+    gaps = [(end, start) for end, start in zip(ends, starts, strict=True) if any(map(str.isalnum, shown[end:start]))]
     between = [Span(end, start, DIFFERENT) for end, start in gaps]
     return literal(text).add_spans([Span(start, end, COMMON) for start, end in spans] + between)
 
