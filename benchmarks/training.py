@@ -107,6 +107,7 @@ def ours(arguments: argparse.Namespace, rows: list[Any], folder: Path, precision
             "learning_rate": LEARNING_RATE, "epochs": 1.0, "micro_batch": arguments.micro_batch,
             "global_batch": arguments.micro_batch, "max_length": MAX_LENGTH, "lora_rank": 16, "lora_alpha": 32,
             "lora_targets": ALL_LINEAR, "precision": precision, "save_every": 10_000, "probe": False,
+            "max_truncated": 1.0,
         }
     )  # fmt: skip
     run(config, rows, (), lambda step, values: steps.append(values) if "loss" in values else None)
