@@ -5,6 +5,7 @@ SELECT v.rule, v.score, v.threshold, v.detail, c.instruction,
        coalesce(s.instruction, o.instruction)
 FROM candidates c
 JOIN candidate_verdicts v ON v.candidate_id = c.id AND v.rule = c.rejected_by
-LEFT JOIN current_seeds s ON s.id = v.neighbour_seed_id
+LEFT JOIN seed_revisions s ON s.seed_id = v.neighbour_seed_id
+    AND s.revision = (SELECT e.revision FROM seeds e WHERE e.id = v.neighbour_seed_id)
 LEFT JOIN candidates o ON o.id = v.neighbour_candidate_id
 WHERE c.id = :id;

@@ -5,5 +5,6 @@ SELECT v.rule, v.score, v.threshold, v.detail,
        o.instruction || char(10) || o.input || char(10) || o.output
 FROM current_samples s
 LEFT JOIN sample_verdicts v ON v.sample_id = s.id AND v.rule = s.rejected_by
-LEFT JOIN current_samples o ON o.id = v.neighbour_sample_id
+LEFT JOIN sample_revisions o ON o.sample_id = v.neighbour_sample_id
+    AND o.revision = (SELECT n.revision FROM samples n WHERE n.id = v.neighbour_sample_id)
 WHERE s.id = :id;

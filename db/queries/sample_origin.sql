@@ -7,7 +7,8 @@ FROM samples s
 JOIN candidates c ON c.id = s.candidate_id
 JOIN completions call ON call.id = c.completion_id
 LEFT JOIN demonstrations d ON d.completion_id = c.completion_id
-LEFT JOIN current_seeds seed ON seed.id = d.seed_id
+LEFT JOIN seed_revisions seed ON seed.seed_id = d.seed_id
+    AND seed.revision = (SELECT e.revision FROM seeds e WHERE e.id = d.seed_id)
 LEFT JOIN candidates machine ON machine.id = d.candidate_id
 WHERE s.id = :sample_id
 ORDER BY d.position;
