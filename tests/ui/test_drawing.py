@@ -16,6 +16,7 @@ from alpaca_tui.core.records import Funnel
 from alpaca_tui.ui import charts, figures, theming
 from alpaca_tui.ui.glyphs import ASCII, UNICODE
 from alpaca_tui.ui.literal import literal, one_line, printable
+from alpaca_tui.ui.screens.jobs import STYLES, state_sign
 from alpaca_tui.ui.widgets import funnel
 from alpaca_tui.ui.widgets.lines import changed_rows, wrap
 
@@ -155,10 +156,29 @@ def _contrast(one: str, two: str) -> float:
 @pytest.mark.parametrize("theme", theming.themes(), ids=lambda theme: theme.name)
 def test_text_can_be_read_in_every_theme(theme) -> None:
     """WCAG 2.2: 4.5 for text, 3 for large or incidental signs."""
+    least = 7.0 if theme.name == "alpaca-contrast" else 4.5
     grounds = [theme.background, theme.surface, theme.panel]
-    for name in ("foreground", "accent", "success", "error"):
-        assert min(_contrast(getattr(theme, name), ground) for ground in grounds) >= 4.5, name
-    for name in ("muted", "human", "machine", "smooth", "held-out", "match"):
-        assert min(_contrast(theme.variables[name], ground) for ground in grounds[:2]) >= 4.5, name
-    for name in ("faint", "raw"):
-        assert min(_contrast(theme.variables[name], ground) for ground in grounds[:2]) >= 3.0, name
+    for name in ("foreground", "accent", "success", "warning", "error"):
+        assert min(_contrast(getattr(theme, name), ground) for ground in grounds) >= least, name
+    for name in ("primary", "secondary"):
+        assert min(_contrast(getattr(theme, name), ground) for ground in grounds[:2]) >= least, name
+    for name in ("muted", "faint", "human", "machine", "smooth", "held-out", "match"):
+        assert min(_contrast(theme.variables[name], ground) for ground in grounds[:2]) >= least, name
+    assert min(_contrast(theme.variables["raw"], ground) for ground in grounds[:2]) >= 3.0
+    marked = theme.variables["block-cursor-foreground"], theme.variables["block-cursor-background"]
+    assert _contrast(*marked) >= least
+
+
+def test_there_is_a_theme_for_night_day_bad_screens_and_every_colour_vision() -> None:
+    themes = {theme.name: theme for theme in theming.themes()}
+    assert {"alpaca-night", "alpaca-day", "alpaca-contrast", "alpaca-clear"} <= set(themes)
+    assert not themes["alpaca-day"].dark
+    clear = themes["alpaca-clear"]
+    # Who sees no red or no green still tells good from bad by blue against none.
+    assert abs(Color.parse(clear.success).b - Color.parse(clear.error).b) > 100
+
+
+def test_every_state_has_a_sign_of_its_own_besides_its_colour() -> None:
+    for glyphs in (UNICODE, ASCII):
+        signs = {state: state_sign(state, glyphs) for state in STYLES}
+        assert signs["succeeded"] != signs["failed"] and all(sign.strip() for sign in signs.values())

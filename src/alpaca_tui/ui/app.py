@@ -102,7 +102,7 @@ class CockpitApp(App[None], inherit_bindings=False):
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Our colours, for themes that don't know them."""
-        return theming.FALLBACK_VARIABLES
+        return theming.FALLBACK_VARIABLES if self.current_theme.dark else theming.FALLBACK_LIGHT
 
     # Life ---------------------------------------------------------------------------------------------------------
 

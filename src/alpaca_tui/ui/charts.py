@@ -130,6 +130,8 @@ class Canvas:
                 # A cell has one colour: dots of a layer below would look like the upper one's.
                 below = 0 if self._styles[row][column] != style else self._bits[row][column]
                 self._bits[row][column] = below | _DOTS[x % 2][y % 4]
+                if self._marks.get((column, row)) == self._glyphs.cursor:
+                    del self._marks[column, row]  # the cursor never hides what it reads out
             else:
                 self._marks[column, row] = ascii_mark
             self._styles[row][column] = style
@@ -274,7 +276,8 @@ def _labels(low: float, high: float, rows: int, *, log: bool) -> dict[int, str]:
 def _label(value: float, spread: float) -> str:
     """A value to as many digits as the axis has room and the spread has meaning for."""
     if spread < 0.01 and abs(value) < 0.01:
-        return f"{value:.0e}"[: AXIS_WIDTH - 2]
+        mantissa, exponent = f"{value:.1e}".split("e")
+        return f"{mantissa}e{int(exponent)}"[: AXIS_WIDTH - 2]
     digits = max(0, min(4, 2 - math.floor(math.log10(spread)))) if spread > 0 else 3
     return f"{value:.{digits}f}"[: AXIS_WIDTH - 2]
 

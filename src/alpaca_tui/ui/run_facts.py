@@ -172,8 +172,8 @@ def checkpoint_lines(found: Sequence[Checkpoint], width: int, glyphs: Glyphs) ->
         word = "whole" if item.problem is None else "torn"
         lines.append(
             Content.assemble(
-                sign, (f"step {item.step:<7}", "bold"), (f"{word:<6}", "$muted"), (f"{size(item.bytes):>8}", ""),
-                (f"  {clock(item.saved_at)}", "$faint"),
+                sign, (f"step {item.step:<6}", "bold"), (f"{word:<6}", "$muted"), (f"{size(item.bytes):>7}", ""),
+                (f" {clock(item.saved_at)}", "$faint"),
             ).truncate(width, ellipsis=True)
         )  # fmt: skip
         if item.problem is not None:

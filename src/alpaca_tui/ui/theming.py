@@ -14,7 +14,7 @@ DEFAULT = "alpaca-night"
 # Colours of our own, for themes that don't name them (Textual's).
 FALLBACK_VARIABLES = {
     "muted": "#8b93a1",
-    "faint": "#5a6270",
+    "faint": "#858e9d",
     "line": "#3a4150",
     "raw": "#6b7484",
     "smooth": "#e3b778",
@@ -22,6 +22,18 @@ FALLBACK_VARIABLES = {
     "human": "#7fb4d6",
     "machine": "#e3b778",
     "match": "#e3b778",
+}
+
+FALLBACK_LIGHT = {
+    "muted": "#5a616c",
+    "faint": "#646b77",
+    "line": "#c5c9d0",
+    "raw": "#8b8578",
+    "smooth": "#85540b",
+    "held-out": "#1f6390",
+    "human": "#1f6390",
+    "machine": "#85540b",
+    "match": "#80530b",
 }
 
 
