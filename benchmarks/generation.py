@@ -122,7 +122,7 @@ class Silent(LiveWriter):
 
 def run_for(seconds: float, backend: Backend, batch: int, *, silent: bool = False) -> dict[str, float]:
     """Let the generation worker run on ``backend`` for so long, in a new project; what it achieved."""
-    backends.open_backend = lambda spec, size: backend
+    backends.open_backend = lambda spec, size, **_: backend
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder)
         db, _ = projects.ensure(project)

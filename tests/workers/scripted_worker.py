@@ -89,6 +89,6 @@ def store(self: desk.Desk, taken: Taken, completion: Completion, original=desk.D
 
 
 if __name__ == "__main__":
-    backends.open_backend = lambda spec, batch: Writer()
+    backends.open_backend = lambda spec, batch, **_: Writer()
     desk.Desk.store = store
     sys.exit(worker_main(generate.run))

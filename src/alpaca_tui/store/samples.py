@@ -230,7 +230,7 @@ def whole_tasks(db: Database, after: int = 0) -> list[tuple[PoolEntry, Instance]
     rows = db.query(
         "SELECT c.id, c.instruction, s.input, s.output "
         "FROM current_samples s JOIN candidates c ON c.id = s.candidate_id "
-        "WHERE s.id IN (SELECT min(id) FROM samples WHERE state IN ('pending', 'accepted') AND candidate_id > ? "
+        "WHERE s.id IN (SELECT min(id) FROM samples WHERE +state IN ('pending', 'accepted') AND candidate_id > ? "
         "GROUP BY candidate_id) AND c.stage <> 'rejected' ORDER BY c.id",
         [after],
     )

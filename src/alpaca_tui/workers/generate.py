@@ -44,8 +44,8 @@ BARREN_LIMIT = 24
 BARREN_INSTANCE_LIMIT = 96
 """Instance calls in a row without a single sample to review after which the run gives up."""
 
-QUEUED_BATCHES = 4
-"""Batches of kept instructions to gather before they are completed: the longer a pass, the less its end counts."""
+QUEUED_BATCHES = 12
+"""Batches of kept instructions to gather before they are completed: at the end of a pass places stay free."""
 
 _IDLE_S = 0.2
 _LOOK_EVERY_S = 1.0
