@@ -113,6 +113,25 @@ def run(
     another run), TrainingHalted (a guard saw numbers that no sound run has) or Cancelled (stopped in the evaluation
     before its first step, with nothing to save).
     """
+    try:
+        return _run(config, train, held_out, on_metrics, on_event, should_stop, about or {}, planned_bytes)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        explained = _explain(error, config)
+        if explained is None:
+            raise
+        raise explained from error
+
+
+def _run(
+    config: TrainConfig,
+    train: Sequence[TrainingExample],
+    held_out: Sequence[TrainingExample],
+    on_metrics: OnMetrics,
+    on_event: OnEvent,
+    should_stop: Callable[[], bool],
+    about: Mapping[str, Any],
+    planned_bytes: Callable[[int], float] | None,
+) -> TrainResult:
     world_size, rank = sharding.world()
     report = on_event if rank == 0 else _silent
     cpu = wants_cpu(config.device)
@@ -123,17 +142,7 @@ def run(
     set_seed(config.seed)
 
     tokenizer = load_tokenizer(config.model)
-    base = load_base(
-        config.model,
-        method=config.method,
-        precision=precision,
-        cpu=cpu,
-        flatten=config.flatten,
-        quantization=config.quantization if config.method == "qlora" else None,
-    )
-    tokens = special_tokens(tokenizer, base.config)
-    vocabulary = base.config.vocab_size
-    model = base if config.method == "full" else add_lora(base, config)
+    model, tokens, vocabulary = _model(config, tokenizer, precision=precision, cpu=cpu)
 
     train_ids = encode(tokenizer, tokens, train, config.max_length)
     held_ids = encode(tokenizer, tokens, held_out, config.max_length)
@@ -151,19 +160,29 @@ def run(
     trainer.on_probed = lambda found: _probed(found, planned_bytes, on_metrics if rank == 0 else _unheard, report)
     _listen(trainer, data.plan, stop, fingerprint, config.keep_checkpoints, vocabulary, precision, on_metrics, report)
 
-    try:
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        if not stop.stopped:
-            _evaluate_last(trainer)
-        if not stop.stopped:
-            return _finish(config, trainer, data, tokenizer, report, about or {})
-    except (OSError, RuntimeError, SafetensorError) as error:
-        explained = _explain(error, config)
-        if explained is None:
-            raise
-        raise explained from error
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if not stop.stopped:
+        _evaluate_last(trainer)
+    if not stop.stopped:
+        return _finish(config, trainer, data, tokenizer, report, about)
     report("stopped", f"stopped after step {trainer.state.global_step} of {data.plan.steps}; it can be resumed")
     return _result(trainer, data, None, stopped=True)
+
+
+def _model(
+    config: TrainConfig, tokenizer: PreTrainedTokenizerBase, *, precision: ResolvedPrecision, cpu: bool
+) -> tuple[PreTrainedModel | PeftModel, SpecialTokens, int]:
+    """What learns, the ids that encoding adds, and the size of the vocabulary."""
+    base = load_base(
+        config.model,
+        method=config.method,
+        precision=precision,
+        cpu=cpu,
+        flatten=config.flatten,
+        quantization=config.quantization if config.method == "qlora" else None,
+    )
+    tokens = special_tokens(tokenizer, base.config)
+    return base if config.method == "full" else add_lora(base, config), tokens, base.config.vocab_size
 
 
 def _listen(
