@@ -1,0 +1,95 @@
+"""A generation through a faulty endpoint, as its user runs it: nothing lost or doubled, no key told, money kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from alpaca_tui.store import database
+from backends.serving import Proxy, by_chance, served
+
+KEY = "sk-test-secret-4711-0815"
+CONFIG = """
+[endpoints.test]
+base_url = "{url}"
+key_variable = "TEST_ENDPOINT_KEY"
+prompt_price = 1.0
+completion_price = 2.0
+concurrency = 4
+tries = 8
+first_token_timeout = 20
+connect_timeout = 5
+"""
+
+
+@pytest.fixture
+def proxy(tiny_llama_dir: Path, tmp_path: Path) -> Iterator[Proxy]:
+    with served(tiny_llama_dir, tmp_path / "serve.log") as port:
+        made = Proxy(port)
+        made.key = KEY
+        yield made
+        made.close()
+
+
+def run(project: Path, *arguments: object, key: str | None = KEY) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "TEST_ENDPOINT_KEY"}
+    if key is not None:
+        environment["TEST_ENDPOINT_KEY"] = key
+    command = [Path(sys.executable).with_name("alpaca-tui"), "--project", project, *arguments]
+    return subprocess.run(
+        [*map(str, command)], capture_output=True, text=True, timeout=240, env=environment, check=False
+    )
+
+
+def told(project: Path, *said: str) -> bool:
+    """Whether the key stands in anything that was written or said."""
+    texts = [path.read_bytes() for path in project.rglob("*") if path.is_file()]
+    return any(KEY.encode() in text for text in (*texts, *(part.encode() for part in said)))
+
+
+@pytest.mark.slow
+def test_a_paid_run_survives_faults_pauses_at_its_budget_and_keeps_its_key(
+    proxy: Proxy, tmp_path: Path, tiny_llama_dir: Path
+) -> None:
+    project = tmp_path / "project"
+    assert run(project, "init").returncode == 0
+    (project / "config.toml").write_text(CONFIG.format(url=proxy.url))
+    proxy.choose = by_chance(0, 0.3, ("429-bare", "500", "cut", "malformed", "empty"))
+    spec = f"openai:{tiny_llama_dir}@test"
+    budget = 0.008
+    made = run(
+        project,
+        "generate",
+        "--model",
+        spec,
+        "--target",
+        5,
+        "--budget",
+        budget,
+        "--set",
+        "instruction.max_new_tokens=12",
+    )
+    assert made.returncode == 1
+    assert f"stopped: the budget of {budget} does not hold another call" in made.stderr
+
+    db = database.open_project(project)
+    whole = [row["seed"] for row in db["completions"].rows if row["finish_reason"] != "error"]
+    assert sorted(whole) == sorted(body["seed"] for body in proxy.delivered)
+    assert len(set(whole)) == len(whole) > 3
+    assert len(proxy.seen) > len(proxy.delivered)
+    status = json.loads(run(project, "--json", "status").stdout)
+    assert 0 < status["cost"]["spent"] == status["jobs"][0]["cost"] <= budget
+
+    # Without its key the job says what to set; with a wrong one, that it is wrong; neither tells the right one.
+    nameless = run(project, "jobs", "resume", 1, key=None)
+    assert nameless.returncode == 1 and "set the environment variable TEST_ENDPOINT_KEY" in nameless.stderr
+    wrong = run(project, "jobs", "resume", 1, "--budget", 1, key="sk-wrong")
+    assert wrong.returncode == 1 and "refuses the key: set TEST_ENDPOINT_KEY" in wrong.stderr
+    assert not told(project, made.stderr, made.stdout, nameless.stderr, wrong.stderr)
+    assert b"sk-wrong" not in b"".join(path.read_bytes() for path in project.rglob("*") if path.is_file())
