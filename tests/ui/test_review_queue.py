@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from alpaca_tui.core.errors import AlpacaError
 from alpaca_tui.core.query import parse
-from alpaca_tui.store import browse, database, finding
+from alpaca_tui.store import browse, database, datasets, finding
 from alpaca_tui.ui.widgets.ask import AskLine
+from alpaca_tui.ui.widgets.paged import PagedList
 
 from .conftest import Opened, screen_text, toasts
 from .test_review import pending, sample, shown
@@ -168,3 +170,33 @@ async def test_a_close_call_of_classification_is_said_on_the_card(opened: Opened
         await pilot.press("2")
         await pilot.pause()
         assert "a close call, margin +0.07" in screen_text(app)
+
+
+async def test_seeds_and_jobs_take_queries_too(opened: Opened, project: Path) -> None:
+    async with opened(project, (120, 40)) as (app, pilot):
+        await pilot.press("3", "slash", *"kind:classification len<20", "enter")
+        await pilot.pause()
+        rows = app.screen.query_one("#seed-list", PagedList)
+        assert 0 < rows.count < 175
+        assert all(row and row.is_classification and len(row.instruction.split()) < 20 for row in [rows.row(0)])
+        await pilot.press("slash", *" kind:no", "enter")
+        assert "kind cannot be 'no'" in toasts(app)
+        await pilot.press("escape", "7", "slash", *"status:interrupted", "enter")
+        await pilot.pause()
+        jobs = app.screen.query_one("#job-list", PagedList)
+        assert [jobs.row(i).row.state for i in range(jobs.count)] == ["interrupted"]  # type: ignore[union-attr]
+        await pilot.press("slash", *["backspace"] * 20, "enter")
+        await pilot.pause()
+        assert jobs.count == 5
+
+
+def test_a_data_set_of_what_a_query_finds(project: Path) -> None:
+    accepted = found(project, "status:accepted len<9")
+    db = database.open_project(project)
+    row = datasets.freeze(db, "short", query=parse("len<9"))
+    examples = datasets.examples(db, row.id)
+    assert 1 < len(examples) == len(accepted) and all(len(e.instruction.split()) < 9 for e in examples)
+    assert row.card["query"] == "len<9"
+    with pytest.raises(AlpacaError, match="no accepted sample is found by unfindable"):
+        datasets.freeze(db, "none", query=parse("unfindable"))
+    db.conn.close()

@@ -40,11 +40,16 @@ def freeze(
     name: str,
     held_out: Annotated[float, typer.Option(help="The share of instructions held out for evaluation.")] = 0.1,
     seed: Annotated[int, typer.Option(help="Draws the split.")] = 0,
+    query: Annotated[
+        str | None, typer.Option(help="Only those that the query finds, such as 'tag:math -doubtful:yes'.")
+    ] = None,
 ) -> None:
     """Fix all accepted samples as a data set that never changes."""
+    from alpaca_tui.core.query import parse
     from alpaca_tui.store import datasets
 
-    row = datasets.freeze(common.open_db(ctx), name, held_out=held_out, seed=seed)
+    asked = parse(query) if query is not None else None
+    row = datasets.freeze(common.open_db(ctx), name, held_out=held_out, seed=seed, query=asked)
     value = {"name": row.name, "content_hash": row.content_hash, **row.card}
     common.emit(
         ctx,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -11,7 +10,7 @@ from typing import Literal
 from sqlite_utils import Database
 
 from alpaca_tui import resources
-from alpaca_tui.core.query import Query
+from alpaca_tui.core.query import Query, Value, holds
 from alpaca_tui.store import finding
 
 
@@ -88,15 +87,24 @@ def completion_text(db: Database, completion_id: int) -> tuple[str, str | None]:
     return db.execute("SELECT text, problem FROM completions WHERE id = ?", [completion_id]).fetchone()
 
 
-def seed_ids(db: Database, words: str = "") -> list[int]:
-    """The seeds that hold the words in their instruction, name or id; in the order of import."""
-    like = "%" + re.sub(r"([\\%_])", r"\\\1", words) + "%"
+def seed_ids(db: Database, query: Query) -> list[int]:
+    """The seeds that the query finds (words: in their instruction, name or id); in the order of import."""
     rows = db.execute(
-        "SELECT id FROM current_seeds WHERE :words = '' OR instruction LIKE :like ESCAPE '\\' "
-        "OR name LIKE :like ESCAPE '\\' OR task_id LIKE :like ESCAPE '\\' ORDER BY id",
-        {"words": words, "like": like},
+        "SELECT id, task_id, name, instruction, is_classification, enabled, json_array_length(instances) "
+        "FROM current_seeds ORDER BY id"
     )
-    return [id for (id,) in rows]
+    found = []
+    for id, task_id, name, instruction, classification, enabled, instances in rows:
+        values: dict[str, Value] = {
+            "status": "on" if enabled else "off",
+            "kind": "classification" if classification else "generation",
+            "len": len(instruction.split()),
+            "id": id,
+            "instances": instances,
+        }
+        if holds(query, values, instruction, name, task_id):
+            found.append(id)
+    return found
 
 
 def seed_lines(db: Database, ids: Sequence[int]) -> list[SeedLine]:

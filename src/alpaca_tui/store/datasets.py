@@ -14,6 +14,8 @@ from sqlite_utils import Database
 
 from alpaca_tui.core.errors import AlpacaError, UsageError
 from alpaca_tui.core.exchange import Record
+from alpaca_tui.core.query import Query
+from alpaca_tui.store import finding
 from alpaca_tui.store.database import now, write
 
 
@@ -39,8 +41,8 @@ class Example:
     output: str
 
 
-def freeze(db: Database, name: str, *, held_out: float = 0.1, seed: int = 0) -> DatasetRow:
-    """Fix all accepted samples as the data set ``name`` with a train/held-out split.
+def freeze(db: Database, name: str, *, held_out: float = 0.1, seed: int = 0, query: Query | None = None) -> DatasetRow:
+    """Fix all accepted samples (of those that ``query`` finds) as the data set ``name`` with a train/held-out split.
 
     The split is drawn by candidate, so that two instances of one instruction never lie on both sides. At least one
     example is held out where there are two or more candidates. Raises AlpacaError where nothing is accepted,
@@ -50,6 +52,11 @@ def freeze(db: Database, name: str, *, held_out: float = 0.1, seed: int = 0) -> 
         raise UsageError(f"the held-out share must be at least 0 and below 1, not {held_out}")
     with write(db):
         rows = list(db["current_samples"].rows_where("state = 'accepted'", order_by="id"))
+        if rows and query is not None:
+            found = set(finding.sample_ids(db, query))
+            rows = [row for row in rows if row["id"] in found]
+            if not rows:
+                raise AlpacaError(f"there is nothing to freeze: no accepted sample is found by {query}")
         if not rows:
             raise AlpacaError(
                 "there is nothing to freeze: no sample is accepted yet; accept some in the Review screen (a) "
@@ -67,6 +74,8 @@ def freeze(db: Database, name: str, *, held_out: float = 0.1, seed: int = 0) -> 
             for i, r in enumerate(rows)
         ]
         card = {"source": "accepted samples", "held_out_share": held_out, "split_seed": seed} | _sizes(examples)
+        if query is not None:
+            card["query"] = str(query)
         dataset_id = _insert(db, name, examples, card)
         for example, row in zip(examples, rows, strict=True):
             db.execute(

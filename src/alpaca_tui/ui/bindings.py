@@ -115,7 +115,7 @@ COMMANDS: tuple[Command, ...] = (
     *_on(
         "seeds",
         [
-            ("slash", "search", "Search", "Show the seeds that hold these words", ""),
+            ("slash", "search", "Search", "Show the seeds that a query finds", ""),
             ("o", "order", "Order", "Sort by id, by how often drawn, or by the accepted share", ""),
             ("e", "edit", "Edit", "Edit in $EDITOR as a new revision; earlier ones are kept", "w"),
             ("n,A", "add", "New", "Write a new seed in $EDITOR", "w"),
@@ -199,6 +199,7 @@ COMMANDS: tuple[Command, ...] = (
         [
             ("S", "stop", "Stop", "Ask the chosen job to stop", "w"),
             ("R", "resume", "Resume", "Go on with the chosen job where it was", "w"),
+            ("slash", "search", "Search", "Show the jobs that a query finds", ""),
             ("o", "story", "Log/story", "Show the log or the events of the job", ""),
         ],
         "Jobs",

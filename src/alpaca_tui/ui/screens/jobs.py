@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from textual import on
@@ -9,13 +10,15 @@ from textual.app import ComposeResult
 from textual.containers import Container
 from textual.content import Content
 
+from alpaca_tui.core.query import JOBS, Query, QueryError, Value, holds, parse
 from alpaca_tui.jobs import logs
 from alpaca_tui.store import jobs
 from alpaca_tui.ui.figures import clock, duration, number
 from alpaca_tui.ui.glyphs import Glyphs
-from alpaca_tui.ui.literal import literal, literal_line
+from alpaca_tui.ui.literal import literal, literal_line, printable
 from alpaca_tui.ui.screens.base import AppScreen
 from alpaca_tui.ui.snapshot import JobView, Snapshot
+from alpaca_tui.ui.widgets.ask import AskLine
 from alpaca_tui.ui.widgets.lines import EMPTY, LinesView, TextView
 from alpaca_tui.ui.widgets.paged import PagedList
 
@@ -92,12 +95,14 @@ class JobsScreen(AppScreen):
         super().__init__()
         self._rows: tuple[JobView, ...] = ()
         self._chosen: int | None = None
+        self._query = Query()
         self._story = False
         self._log_stamp: tuple[object, ...] = ()
 
     def compose_body(self) -> ComposeResult:
         """The list, the job's facts, its log."""
         glyphs = self.cockpit.glyphs
+        yield AskLine()
         with Container(id="jobs-body"):
             box: PagedList[JobView] = PagedList(
                 lambda offset, limit: list(self._rows[offset : offset + limit]), self._line,
@@ -125,9 +130,12 @@ class JobsScreen(AppScreen):
 
     def show_snapshot(self, snapshot: Snapshot) -> None:
         """The list stays on the same job while others come."""
-        if snapshot.jobs == self._rows:
+        rows = (
+            tuple(job for job in snapshot.jobs if _is_found(self._query, job)) if self._query.terms else snapshot.jobs
+        )
+        if rows == self._rows:
             return
-        self._rows = snapshot.jobs
+        self._rows = rows
         place = next((i for i, j in enumerate(self._rows) if j.row.id == self._chosen), 0)
         self._list.cursor = place
         self._list.reload(len(self._rows))
@@ -195,6 +203,23 @@ class JobsScreen(AppScreen):
             for at, kind, detail in rows or []
         ]
 
+    def action_search(self) -> None:
+        """Ask for a query."""
+        hint = "words, or status:failed kind:train; enter alone: every job"
+        self.query_one(AskLine).ask("query", hint, str(self._query))
+
+    @on(AskLine.Answered)
+    def _take_query(self, event: AskLine.Answered) -> None:
+        try:
+            self._query = parse(event.value, JOBS)
+        except QueryError as error:
+            self.cockpit.say(str(error), "error")
+            self.query_one(AskLine).ask("query", "", event.value)
+            return
+        asked = printable(str(self._query)).replace("[", "(")
+        self._list.border_title = f"Jobs: {asked}" if asked else "Jobs"
+        self.show_snapshot(self.snapshot)
+
     def action_story(self) -> None:
         """Log or events."""
         self._story = not self._story
@@ -208,3 +233,9 @@ class JobsScreen(AppScreen):
     def action_resume(self) -> None:
         """Go on with the chosen job."""
         self.resume_job(self.job)
+
+
+def _is_found(query: Query, job: JobView) -> bool:
+    states = [job.row.state, *(["active"] if job.active else [])]
+    values: dict[str, Value] = {"status": states, "kind": job.row.kind, "id": job.row.id}
+    return holds(query, values, json.dumps(job.row.spec, ensure_ascii=False), job.row.reason or "")

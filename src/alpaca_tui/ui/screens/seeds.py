@@ -17,6 +17,7 @@ from textual.message import Message
 from textual.widgets import Input
 
 from alpaca_tui.core.errors import AlpacaError
+from alpaca_tui.core.query import SEEDS, Query, QueryError, parse
 from alpaca_tui.core.records import SeedTask
 from alpaca_tui.store import browse, seeds
 from alpaca_tui.store.browse import SeedLine
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from sqlite_utils import Database
 
 WIDE_FROM = 100
+HINT = "words, or status:on kind:classification len<20; enter keeps it, esc shows all"
 USAGE_SHARE = 0.03
 """The most of one core that counting the usage may take: a count that took t seconds rests for t / share."""
 
@@ -75,7 +77,7 @@ class SeedsScreen(AppScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self._words, self._order = "", 0
+        self._query, self._order = Query(), 0
         self._ids: list[int] = []
         self._facts: Facts | None = None
         self._shown: int | None = None
@@ -87,14 +89,18 @@ class SeedsScreen(AppScreen):
     def compose_body(self) -> ComposeResult:
         """Search line, list, task."""
         glyphs = self.cockpit.glyphs
-        search = Input(placeholder="words to look for; enter keeps them, esc shows all", id="search", classes="-away")
+        search = Input(
+            placeholder=HINT,
+            id="search",
+            classes="-away",
+        )
         search.cursor_blink = False
         yield search
         with Container(id="seeds-body", classes="split"):
             with Vertical(id="seeds-box", classes="pane"):
                 yield SeedsHead(id="seeds-head")
                 yield PagedList[SeedLine](
-                    self._page, self._line, empty="No seed holds these words. Press esc to show all.",
+                    self._page, self._line, empty="No seed is found by this. Press esc to show all.",
                     pointer=glyphs.pointer, id="seed-list",
                 )  # fmt: skip
             yield TextView(id="seed-task", classes="pane")
@@ -157,7 +163,7 @@ class SeedsScreen(AppScreen):
 
     def _reload(self, *, to_top: bool = False, at: int | None = None) -> None:
         """Read the list anew; the cursor goes to the seed ``at``, else stays on its own unless ``to_top``."""
-        found = self.in_store(lambda db: (browse.seed_ids(db, self._words), seeds.count(db)))
+        found = self.in_store(lambda db: (browse.seed_ids(db, self._query), seeds.count(db)))
         self._ids, total = found or ([], 0)
         name, key = ORDERS[self._order]
         if self._usage is not None:
@@ -169,7 +175,7 @@ class SeedsScreen(AppScreen):
         if stay is not None:
             with suppress(ValueError):
                 rows.move(self._ids.index(stay))
-        count = f"{len(self._ids)} of {total}" if self._words else f"{total}"
+        count = f"{len(self._ids)} of {total}" if self._query.terms else f"{total}"
         self.query_one("#seeds-box").border_title = f"Seed tasks ({count}), {name}"
 
     def _page(self, offset: int, limit: int) -> list[SeedLine]:
@@ -203,13 +209,21 @@ class SeedsScreen(AppScreen):
 
     @on(Input.Changed, "#search")
     def _search_as_typed(self, event: Input.Changed) -> None:
-        words = event.value.strip()
-        if words != self._words:
-            self._words = words
+        try:
+            query = parse(event.value, SEEDS)
+        except QueryError:
+            return  # half typed; enter says what is wrong with it
+        if query != self._query:
+            self._query = query
             self._reload(to_top=True)
 
     @on(Input.Submitted, "#search")
-    def _keep_search(self) -> None:
+    def _keep_search(self, event: Input.Submitted) -> None:
+        try:
+            parse(event.value, SEEDS)
+        except QueryError as error:
+            self.cockpit.say(str(error), "error")
+            return
         self._list.focus()
 
     def action_clear(self) -> None:
