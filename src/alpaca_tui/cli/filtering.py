@@ -178,9 +178,7 @@ def _replay(
 
         work = replays.apply if apply else replays.preview
         replay = work(db, chosen_x, tokenizer=name, rules=names, settings=by, progress=shown)
-        points = (
-            replays.threshold_curve(db, name, rules=names, settings=by, progress=shown) if curve else []
-        )
+        points = replays.threshold_curve(db, name, rules=names, settings=by, progress=shown) if curve else []
     value = _as_json(replay, round(time.monotonic() - began, 2))
     if curve:
         value["curve"] = [list(point) for point in points]
