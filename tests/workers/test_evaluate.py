@@ -114,7 +114,7 @@ class Flaky:
         self.failing = {3, 7}
         self.asked: list[int] = []
 
-    def complete(self, requests: list[Request], on_text: object, cancelled: object, *, on_done: OnDone) -> None:
+    def complete(self, requests: list[Request], on_text: object, cancelled: object, *, on_done: OnDone, more: object = None) -> None:
         self.asked.append(len(requests))
         for i, request in enumerate(requests):
             bad = i in self.failing
@@ -129,7 +129,7 @@ def test_what_an_endpoint_failed_to_answer_is_asked_again(
     db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flaky, endpoint = Flaky(), "openai:some-model@http://localhost:9/v1"
-    monkeypatch.setattr(evaluate, "open_model", lambda db, spec, batch: flaky)
+    monkeypatch.setattr(evaluate, "open_model", lambda *_, **__: flaky)
     job_id = jobs.enqueue(db, "evaluate", EvaluateSpec(dataset="numbers", models=(endpoint,)).model_dump(mode="json"))
     project = tmp_path / "project"
     live_dir(project, job_id).mkdir(parents=True)
