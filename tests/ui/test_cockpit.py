@@ -103,11 +103,14 @@ async def test_a_new_project_says_what_to_do_on_every_screen(opened: Opened, tmp
     db.conn.close()
     async with opened(tmp_path / "new", (140, 40)) as (app, pilot):
         assert "Press n to start a generation" in screen_text(app)
-        hints = {"2": "starts a generation", "4": "Generate first", "5": "freezes the accepted", "6": "scores models",
+        hints = {"2": "starts a generation", "4": "Nothing has been generated yet", "5": "freezes the accepted", "6": "scores models",
                  "7": "Press 1, then n"}  # fmt: skip
         for key, hint in hints.items():
             await pilot.press(key)
-            await pilot.pause()
+            for _ in range(200):  # some read the store in a thread
+                await pilot.pause(0.02)
+                if hint in screen_text(app):
+                    break
             assert hint in screen_text(app), key
 
 

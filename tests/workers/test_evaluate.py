@@ -114,7 +114,9 @@ class Flaky:
         self.failing = {3, 7}
         self.asked: list[int] = []
 
-    def complete(self, requests: list[Request], on_text: object, cancelled: object, *, on_done: OnDone, more: object = None) -> None:
+    def complete(
+        self, requests: list[Request], on_text: object, cancelled: object, *, on_done: OnDone, more: object = None
+    ) -> None:
         self.asked.append(len(requests))
         for i, request in enumerate(requests):
             bad = i in self.failing

@@ -199,8 +199,11 @@ def test_the_runner_replaces_a_killed_worker_and_a_killed_runner_is_resumed(proj
     assert victim is not None
     os.kill(victim.pid, signal.SIGKILL)
     wait_until(lambda: recorded(1) not in (None, victim), "the killed one is replaced")
-    story = " ".join(detail for _, _, detail in jobs.events(db, job_id))
-    assert "worker 1 was killed by signal 9; started again (1 of 3)" in story
+
+    def story() -> str:
+        return " ".join(detail for _, _, detail in jobs.events(db, job_id))
+
+    wait_until(lambda: "worker 1 was killed by signal 9; started again (1 of 3)" in story(), "it is told")
     assert jobs.get(db, job_id).state == "running"
     runner.kill()
     runner.wait()

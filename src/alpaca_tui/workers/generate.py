@@ -75,8 +75,13 @@ class Prospects:
         return min(batch, free) if taken else max(1, min(batch, free))
 
     def queue_full(self, batch: int) -> bool:
-        """Whether enough instructions wait to be completed."""
-        return sum(candidates.count_waiting(self._db).values()) >= QUEUED_BATCHES * batch
+        """Whether enough instructions wait to be completed.
+
+        One batch at first, so that there is soon something to review; then more, as more are completed.
+        """
+        instances = self._tally.refresh().get("instance")
+        wanted = batch + (instances.calls if instances else 0)
+        return sum(candidates.count_waiting(self._db).values()) >= min(QUEUED_BATCHES * batch, wanted)
 
     def show(self, display: Display, *, force: bool = False) -> None:
         """Tell the display, at most every ``_LOOK_EVERY_S``."""
