@@ -103,8 +103,8 @@ async def test_a_new_project_says_what_to_do_on_every_screen(opened: Opened, tmp
     db.conn.close()
     async with opened(tmp_path / "new", (140, 40)) as (app, pilot):
         assert "Press n to start a generation" in screen_text(app)
-        hints = {"2": "starts a generation", "4": "Nothing has been generated", "5": "freezes the accepted", "6": "scores models",
-                 "7": "Press 1, then n"}  # fmt: skip
+        hints = {"2": "starts a generation", "4": "Nothing has been generated", "5": "freezes the accepted",
+                 "6": "scores models", "7": "Press 1, then n"}  # fmt: skip
         for key, hint in hints.items():
             await pilot.press(key)
             for _ in range(200):  # some read the store in a thread
