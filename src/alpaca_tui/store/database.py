@@ -124,6 +124,19 @@ def write(db: Database) -> Iterator[Database]:
         raise
 
 
+@contextmanager
+def snapshot(db: Database) -> Iterator[Database]:
+    """Several reads as of one moment; within a transaction, as of that one."""
+    if db.conn.in_transaction:
+        yield db
+        return
+    db.conn.execute("BEGIN")
+    try:
+        yield db
+    finally:
+        db.conn.execute("ROLLBACK")
+
+
 def _write_error(error: sqlite3.OperationalError) -> AlpacaError:
     text = str(error)
     lost = "the last step was not saved, all before it was"

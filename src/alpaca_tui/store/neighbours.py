@@ -14,7 +14,7 @@ from alpaca_tui.core.errors import AlpacaError
 from alpaca_tui.core.neighbours import Bounds, Found, PairFinder, Pairs
 from alpaca_tui.core.novelty import DEFAULT_FLOOR
 from alpaca_tui.core.rouge import TokenizerName
-from alpaca_tui.store.database import write
+from alpaca_tui.store.database import snapshot, write
 
 _TABLES = ("seed_neighbours", "candidate_neighbours", "neighbour_bounds", "neighbour_coverage")
 
@@ -53,13 +53,15 @@ class History:
 
     def _open(self, progress: Progress) -> None:
         db, tokenizer = self._db, self._tokenizer
-        seeds = _seeds(db)
-        stored = _coverage(db, tokenizer)
-        covered = stored.candidate_id if _holds(db, tokenizer, stored, seeds) else 0
-        self._finder = PairFinder(seeds, tokenizer)
-        self._know(0, covered)
-        query = resources.query("neighbour_candidates")
-        rows = [(n, text, bool(passed)) for n, text, passed in db.execute(query, {"covered": covered})]
+        # As of one moment: what another worker stores between two queries would look like a candidate without pairs.
+        with snapshot(db):
+            seeds = _seeds(db)
+            stored = _coverage(db, tokenizer)
+            covered = stored.candidate_id if _holds(db, tokenizer, stored, seeds) else 0
+            self._finder = PairFinder(seeds, tokenizer)
+            self._know(0, covered)
+            query = resources.query("neighbour_candidates")
+            rows = [(n, text, bool(passed)) for n, text, passed in db.execute(query, {"covered": covered})]
         found: list[tuple[int, Found]] = []
         for (candidate_id, _, _), one in zip(rows, self._finder.find_all(rows), strict=True):
             found.append((candidate_id, one))
