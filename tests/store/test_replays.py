@@ -222,6 +222,20 @@ def test_what_a_person_decided_is_never_touched(worker: Worker, db: Database) ->
     assert samples.counts(db) == {"pending": 2, "accepted": 1, "rejected": 1, "filtered": 0}
 
 
+@pytest.mark.parametrize("threshold", [0.3, 0.6, 0.8])
+def test_what_a_person_rescued_stays_and_blocks_what_is_like_it(worker: Worker, db: Database, threshold: float) -> None:
+    """The ant was thrown out for the bee; taken back in, it throws out the text that is like it, at any threshold."""
+    bee, ant, daily, *_ = worker.filter(*TEXTS)
+    decisions.rescue(db, candidate_ids=[ant])
+    plan = replays.preview(db, threshold)
+    assert ant not in [change.id for change in plan.candidates]
+    replays.apply(db, threshold)
+    assert sides(db)[bee] is None and sides(db)[ant] is None
+    assert sides(db)[daily] == (None if threshold == 0.8 else "novelty")
+    if threshold >= 0.5:
+        assert dict(replays.threshold_curve(db))[threshold] == len([r for r in sides(db).values() if r is None])
+
+
 def test_a_sample_with_a_fault_of_its_own_does_not_come_back(worker: Worker, db: Database) -> None:
     _, _, daily, *_ = worker.filter(*TEXTS)
     empty = worker.fill(daily, " ")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import cache
 
 import pytest
@@ -35,11 +35,16 @@ def score(a: str, b: str) -> float:
     return SCORER.score(a, b)["rougeL"].fmeasure
 
 
-def scan(seeds: Sequence[str], texts: Sequence[tuple[str, bool]], threshold: float) -> list[str | None]:
+def scan(
+    seeds: Sequence[str], texts: Sequence[tuple[str, bool]], threshold: float, rescued: Collection[int] = ()
+) -> list[str | None]:
     """Which rule rejects each text, by comparing it with everything kept before."""
     kept, answers = list(seeds), []
-    for text, refused in texts:
-        if refused:
+    for place, (text, refused) in enumerate(texts):
+        if place in rescued:
+            kept.append(text)
+            answers.append(None)
+        elif refused:
             answers.append("length")
         elif normalise(text) in map(normalise, kept):
             answers.append("duplicate")
@@ -57,13 +62,25 @@ def prepared(
     tokenizer: TokenizerName = "rouge",
     *,
     deciding: bool = True,
+    rescued: Collection[int] = (),
+    reopened: int | None = None,
 ) -> tuple[list[Item], Pairs, Scope]:
-    """What a replay needs, found as the filter finds it. Ids have gaps, as in a project."""
-    finder = PairFinder(enumerate(seeds, start=1), tokenizer)
+    """What a replay needs, found as the filter finds it. Ids have gaps, as in a project.
+
+    ``rescued`` are places; before the one called ``reopened`` the finder is closed and opened again.
+    """
+    ids = {3 * i + 5 for i in rescued}
+    finder = PairFinder(enumerate(seeds, start=1), tokenizer, rescued=ids)
     numbered = [(3 * i + 5, text, refused) for i, (text, refused) in enumerate(texts)]
-    items = [Item(n, normalise(text), "length" if refused else None) for n, text, refused in numbered]
-    found = [(n, finder.find(n, text, not refused).pairs) for n, text, refused in numbered]
-    pairs = collect(found, deciding=deciding)
+    items = [Item(n, normalise(text), "length" if refused else None, n in ids) for n, text, refused in numbered]
+    found = []
+    for place, (n, text, refused) in enumerate(numbered):
+        if place == reopened:
+            finder = PairFinder(enumerate(seeds, start=1), tokenizer, rescued=ids)
+            earlier = zip(numbered, found, strict=False)
+            finder.know([(number, known, one.bounds) for (number, known, _), (_, one) in earlier])
+        found.append((n, finder.find(n, text, not refused)))
+    pairs = collect([(n, one.pairs) for n, one in found], deciding=deciding)
     wordings: dict[str, int] = {}
     for seed_id, text in enumerate(seeds, start=1):
         wordings.setdefault(normalise(text), seed_id)
@@ -126,6 +143,26 @@ def test_pairs_serve_when_fewer_texts_are_refused_than_they_were_found_with(
     for threshold in THRESHOLDS:
         found = [d.rejected_by for d in replay(items, pairs, threshold, scope)]
         assert found == scan(seeds, then, threshold)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(TEXTS, max_size=2),
+    CANDIDATES,
+    st.sets(st.integers(0, 13), min_size=1, max_size=4),
+    st.none() | st.integers(0, 13),
+)
+@example([], [("a b c d", False), ("a b c e", False), ("a b c f", False), ("a b c e", False)], {1}, None)
+@example(["a b c d"], [("a b c e", False), ("a b c e", False), ("a b c f", False), ("c e f", False)], {1}, 2)
+def test_what_a_person_rescued_is_kept_at_every_threshold_and_blocks_later_texts(
+    seeds: list[str], texts: list[tuple[str, bool]], rescued: set[int], reopened: int | None
+) -> None:
+    items, pairs, scope = prepared(seeds, texts, rescued=rescued, reopened=reopened)
+    kept = curve(items, pairs, THRESHOLDS, scope)
+    for threshold, count in zip(THRESHOLDS, kept, strict=True):
+        expected = scan(seeds, texts, threshold, rescued)
+        assert [d.rejected_by for d in replay(items, pairs, threshold, scope)] == expected
+        assert count == expected.count(None)
 
 
 def key(verdict: Verdict) -> tuple[str, int] | None:

@@ -68,6 +68,23 @@ def test_blocks_are_decided_as_one_by_one(
     assert brief == [() if (failed := first_failure(verdicts)) is None else (failed,) for verdicts in expected]
 
 
+@settings(max_examples=100, deadline=None)
+@given(TEXTS, st.integers(1, 6), st.sets(st.integers(1, 12), min_size=1, max_size=3))
+def test_rescued_texts_block_later_ones_whatever_is_said_of_them(
+    texts: list[str], size: int, rescued: set[int]
+) -> None:
+    rules = instruction_rules(0.6)
+    context, expected = Context(), []
+    asked = [Neighbour("candidate", i, text) for i, text in enumerate(texts, start=1)]
+    for one in asked:
+        expected.append(judge_instruction(one.text, rules, context))
+        if one.id in rescued or first_failure(expected[-1]) is None:
+            context.know_instruction(one.kind, one.id, one.text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sieve, "_BLOCK", size)
+        assert list(Sieve(rules, rescued=rescued).judge(asked)) == expected
+
+
 def test_a_kept_text_blocks_later_blocks() -> None:
     filtering = Sieve(instruction_rules(0.7), brief=True)
     text = "Name three rivers that end in the Black Sea"

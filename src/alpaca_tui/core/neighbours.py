@@ -11,11 +11,12 @@ The second is worked out from bounds. A text is *certain* from the highest of it
 or above it can reject it. It is *barred* up to t if, for each threshold below t, some earlier text is certain at it
 and scores above it with this one. Seeds are certain from the start. A text that another rule rejects is never certain,
 for a replay may keep or reject it; so pairs serve every replay that rejects no text which was taken for certain.
+A text that a person has rescued is kept at every threshold, whatever is like it: it is never barred.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,6 +37,9 @@ SHOWN_PAIRS = 16
 
 
 Floats = npt.NDArray[np.float64]
+
+_NEVER = -1.0
+"""Barred at no threshold."""
 
 _BLOCK = 2048
 _PAIRS_AT_ONCE = 1_000_000
@@ -79,21 +83,29 @@ class PairFinder:
     """Knows seeds and all earlier candidates, rejected ones too: at another threshold they may be kept."""
 
     def __init__(
-        self, seeds: Iterable[tuple[int, str]], tokenizer: TokenizerName = "rouge", floor: float = DEFAULT_FLOOR
+        self,
+        seeds: Iterable[tuple[int, str]],
+        tokenizer: TokenizerName = "rouge",
+        floor: float = DEFAULT_FLOOR,
+        rescued: Collection[int] = (),
     ) -> None:
+        """``rescued`` are ids of candidates that every replay keeps."""
         self._floor = floor
+        self._rescued = frozenset(rescued)
         self._index = NoveltyIndex(tokenizer, floor)
         self._wordings: set[str] = set()
         self._firsts: dict[tuple[str, ...], int] = {}
         """The first candidate of each list of tokens."""
         self._keys: list[Key] = []
+        self._row_of: dict[int, int] = {}
+        """Of candidates that are the first of their tokens."""
         self._waiting: list[tuple[Key, str]] = []
         self._barred = np.zeros(256)
         self._certain = np.zeros(256)
         """For each known text; seeds decide always and are certain from the floor on. NaN: certain at no threshold."""
         for seed_id, text in seeds:
             self._wordings.add(normalise(text))
-            self._append(("seed", seed_id), text, Bounds(-1.0, floor))
+            self._append(("seed", seed_id), text, Bounds(_NEVER, floor))
         self._index_new()
         self._pairs_seen = 0
 
@@ -104,6 +116,8 @@ class PairFinder:
             if bounds is not None:
                 self._firsts.setdefault(self._tokens(text), candidate_id)
                 self._append(("candidate", candidate_id), text, bounds)
+            elif candidate_id in self._rescued:
+                self._unbar(self._firsts[self._tokens(text)])
         self._index_new()
 
     def find(self, candidate_id: int, text: str, passed: bool = True) -> Found:
@@ -139,6 +153,8 @@ class PairFinder:
             unheard = wording not in self._wordings
             self._wordings.add(wording)
             if first is not None:
+                if candidate_id in self._rescued:
+                    self._unbar(first)
                 found.append(Found((Pair(("candidate", first), 1.0),), None))
                 continue
             parts = [part.of(number) for part in rows_of]
@@ -146,9 +162,12 @@ class PairFinder:
             rows = np.concatenate([rows for rows, _ in parts])
             scores = np.concatenate([scores for _, scores in parts])
             earlier_rows = rows < len(self._keys)
-            found.append(self._weighed(rows[earlier_rows], scores[earlier_rows], passed and unheard))
-            bounds = found[-1].bounds
+            weighed = self._weighed(rows[earlier_rows], scores[earlier_rows], passed and unheard)
+            bounds = weighed.bounds
             assert bounds is not None
+            if candidate_id in self._rescued:
+                bounds = Bounds(_NEVER, None)
+            found.append(Found(weighed.pairs, bounds))
             self._append(("candidate", candidate_id), text, bounds)
         self._index_new()
         return found
@@ -192,8 +211,14 @@ class PairFinder:
             reached = max(reached, float(scores[at]))
         return reached
 
+    def _unbar(self, first: int) -> None:
+        """A later text of the same tokens is kept whatever is like it: from now on pairs with them decide."""
+        self._barred[self._row_of[first]] = _NEVER
+
     def _append(self, key: Key, text: str, bounds: Bounds) -> None:
         row = len(self._keys)
+        if key[0] == "candidate":
+            self._row_of[key[1]] = row
         self._barred, self._certain = grown(self._barred, row + 1), grown(self._certain, row + 1)
         self._barred[row] = bounds.barred
         self._certain[row] = np.nan if bounds.certain is None else bounds.certain

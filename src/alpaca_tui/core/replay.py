@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -31,11 +31,15 @@ CURVE_THRESHOLDS = tuple(x / 100 for x in range(50, 101))
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A candidate as a replay sees it: its wording after ``normalise``, and the first other rule that rejected it."""
+    """A candidate as a replay sees it: its wording after ``normalise``, and the first other rule that rejected it.
+
+    One that a person has ``rescued`` is kept whatever the rules say.
+    """
 
     id: int
     wording: str
     refused_by: str | None = None
+    rescued: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +150,7 @@ def replay(
             failed.append("duplicate")
         if novelty and score is not None and score > threshold:
             failed.append("novelty")
-        rejected_by = min(failed, key=lambda rule: place.get(rule, -1), default=None)
+        rejected_by = None if item.rescued else min(failed, key=lambda rule: place.get(rule, -1), default=None)
         if rejected_by is None:
             known.setdefault(item.wording, ("candidate", item.id))
             first_kept.setdefault(name, item.id)
@@ -194,10 +198,10 @@ def curve(items: Sequence[Item], pairs: Pairs, thresholds: Sequence[float], scop
     known = defaultdict(int, dict.fromkeys(scope.seeds, everywhere) if scope.duplicate else {})
     patterns: Counter[int] = Counter()
     for item in items:
-        if item.refused_by is not None:
+        if item.refused_by is not None and not item.rescued:
             continue
         name = classes.first.get(item.id, item.id)
-        kept = everywhere & ~(blocked[name] | known[item.wording])
+        kept = everywhere if item.rescued else everywhere & ~(blocked[name] | known[item.wording])
         if not kept:
             continue
         patterns[kept] += 1
@@ -216,9 +220,11 @@ def rejudge(
     rules: Sequence[InstructionRule],
     tokenizer: TokenizerName = "rouge",
     progress: Callable[[int], None] = lambda done: None,
+    rescued: Collection[int] = (),
 ) -> list[tuple[Verdict, ...]]:
     """Every rule's verdict on every candidate, in order of arrival, as the filter would give it today.
 
-    Works for any rules, tokenizer and threshold, from 0 on. ``progress`` is told how many candidates are judged.
+    Works for any rules, tokenizer and threshold, from 0 on. ``progress`` is told how many candidates are judged. The
+    ``rescued`` ones, by id, count as kept whatever the verdicts on them say.
     """
-    return list(Sieve(rules, tokenizer, seeds).judge(candidates, progress))
+    return list(Sieve(rules, tokenizer, seeds, rescued=rescued).judge(candidates, progress))

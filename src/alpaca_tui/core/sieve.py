@@ -7,7 +7,7 @@ the block is decided in order, without any further search.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from alpaca_tui.core.instruction_rules import Duplicate, InstructionRule, Novelty
 from alpaca_tui.core.novelty import Match, NoveltyIndex
@@ -34,7 +34,10 @@ class Sieve:
         known: Sequence[Neighbour] = (),
         *,
         brief: bool = False,
+        rescued: Collection[int] = (),
     ) -> None:
+        """``rescued`` are ids of texts that block later ones whatever the verdicts on them say."""
+        self._rescued = frozenset(rescued)
         self._rules = rules
         self._parameters = [parameters_of(rule) for rule in rules]
         self._brief = brief
@@ -56,9 +59,10 @@ class Sieve:
         fixed = [self._judged_alone(one.text) for one in block]
         similar = _Similar(self._context, self._novelty, self._brief)
         refused = [any(v is not None and not v.passed for v in verdicts) for verdicts in fixed]
+        exempt = [one.id in self._rescued for one in block]
         # A brief answer needs no neighbour where an earlier rule has failed: there the verdicts end before novelty.
         asked = [place for place, verdicts in enumerate(fixed) if len(verdicts) > self._place]
-        similar.look_up(block, asked, refused)
+        similar.look_up(block, asked, refused, exempt)
         decided = []
         for place, (one, verdicts) in enumerate(zip(block, fixed, strict=True)):
             found: list[Verdict] = []
@@ -70,7 +74,7 @@ class Sieve:
                     found.append(verdict)
                 if self._brief and not verdict.passed:
                     break
-            if all(verdict.passed for verdict in found):
+            if exempt[place] or all(verdict.passed for verdict in found):
                 similar.keep(place)
                 self._context.know_wording(one)
             decided.append(tuple(found))
@@ -102,8 +106,13 @@ class _Similar:
         self._before: dict[int, Match] = {}
         self._inside: dict[int, list[tuple[int, float]]] = {}
 
-    def look_up(self, block: Sequence[Neighbour], asked: Sequence[int], refused: Sequence[bool]) -> None:
-        """Find out about the texts at the places ``asked``; those ``refused`` by other rules can't block any."""
+    def look_up(
+        self, block: Sequence[Neighbour], asked: Sequence[int], refused: Sequence[bool], exempt: Sequence[bool]
+    ) -> None:
+        """Find out about the texts at the places ``asked``.
+
+        Those ``refused`` by other rules can't block any; those ``exempt`` from all rules always do.
+        """
         self._block = block
         if self._rule is None:
             return
@@ -115,7 +124,8 @@ class _Similar:
         possible = [
             place
             for place in asked
-            if not refused[place] and (place not in self._before or self._before[place].score <= self._rule.threshold)
+            if exempt[place]
+            or (not refused[place] and (place not in self._before or self._before[place].score <= self._rule.threshold))
         ]
         among = NoveltyIndex(index.tokenizer)
         among.extend((place, block[place].text) for place in possible)

@@ -14,6 +14,7 @@ from alpaca_tui.core.errors import AlpacaError
 from alpaca_tui.core.neighbours import Bounds, Found, PairFinder, Pairs
 from alpaca_tui.core.novelty import DEFAULT_FLOOR
 from alpaca_tui.core.rouge import TokenizerName
+from alpaca_tui.store import rescues
 from alpaca_tui.store.database import snapshot, write
 
 _TABLES = ("seed_neighbours", "candidate_neighbours", "neighbour_bounds", "neighbour_coverage")
@@ -34,7 +35,7 @@ class Concurrent(AlpacaError):
 
 @dataclass(frozen=True, slots=True)
 class _Coverage:
-    """Pairs are complete up to this candidate (0: there are none), for seeds of this hash."""
+    """Pairs are complete up to this candidate (0: there are none), for seeds and rescued candidates of this hash."""
 
     candidate_id: int = 0
     seeds_hash: str = ""
@@ -55,10 +56,10 @@ class History:
         db, tokenizer = self._db, self._tokenizer
         # As of one moment: what another worker stores between two queries would look like a candidate without pairs.
         with snapshot(db):
-            seeds = _seeds(db)
+            seeds, rescued = _seeds(db), _rescued(db)
             stored = _coverage(db, tokenizer)
-            covered = stored.candidate_id if _holds(db, tokenizer, stored, seeds) else 0
-            self._finder = PairFinder(seeds, tokenizer)
+            covered = stored.candidate_id if _holds(db, tokenizer, stored, seeds, rescued) else 0
+            self._finder = PairFinder(seeds, tokenizer, rescued=rescued)
             self._know(0, covered)
             query = resources.query("neighbour_candidates")
             rows = [(n, text, bool(passed)) for n, text, passed in db.execute(query, {"covered": covered})]
@@ -67,7 +68,7 @@ class History:
             found.append((candidate_id, one))
             if len(found) % _TELL == 0 or len(found) == len(rows):
                 progress(len(found), len(rows))
-        self._coverage = _Coverage(rows[-1][0] if rows else covered, _hash(seeds))
+        self._coverage = _Coverage(rows[-1][0] if rows else covered, _hash(seeds, rescued))
         if found:
             self._store(found, stored, anew=not covered)
 
@@ -115,12 +116,12 @@ def complete(db: Database, tokenizer: TokenizerName = "rouge", progress: Progres
     """Bring the pairs up to date with today's candidates, seeds and verdicts; a few queries where nothing is missing.
 
     Something is missing, or does not hold, in projects of an older version, after a change of seeds or of the
-    tokenizer, and after a replay by stricter rules was applied.
+    tokenizer, after a rescue, and after a replay by stricter rules was applied.
     """
     # In this order: a worker stores candidate and coverage together, and may do so between the two queries.
     newest = db.execute("SELECT coalesce(max(id), 0) FROM candidates").fetchone()[0]
     stored = _coverage(db, tokenizer)
-    if stored.candidate_id < newest or not _holds(db, tokenizer, stored, _seeds(db)):
+    if stored.candidate_id < newest or not _holds(db, tokenizer, stored, _seeds(db), _rescued(db)):
         History(db, tokenizer, progress)
 
 
@@ -142,15 +143,23 @@ def _seeds(db: Database) -> list[tuple[int, str]]:
     return db.execute("SELECT id, instruction FROM current_seeds ORDER BY id").fetchall()
 
 
-def _hash(seeds: Sequence[tuple[int, str]]) -> str:
-    return hashlib.sha256(json.dumps([list(seed) for seed in seeds]).encode()).hexdigest()
+def _rescued(db: Database) -> list[int]:
+    return [entry.id for entry in rescues.taken_in(db)]
 
 
-def _holds(db: Database, tokenizer: str, stored: _Coverage, seeds: Sequence[tuple[int, str]]) -> bool:
+def _hash(seeds: Sequence[tuple[int, str]], rescued: Sequence[int]) -> str:
+    """Of what the pairs depend on besides the candidates: the seeds, and which candidates every replay keeps."""
+    text = json.dumps([list(seed) for seed in seeds]) + (json.dumps(rescued) if rescued else "")
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _holds(
+    db: Database, tokenizer: str, stored: _Coverage, seeds: Sequence[tuple[int, str]], rescued: Sequence[int]
+) -> bool:
     if not stored.candidate_id:
         return True
     query = resources.query("neighbour_contradiction")
-    return stored.seeds_hash == _hash(seeds) and not db.execute(query, {"tokenizer": tokenizer}).fetchone()[0]
+    return stored.seeds_hash == _hash(seeds, rescued) and not db.execute(query, {"tokenizer": tokenizer}).fetchone()[0]
 
 
 def _coverage(db: Database, tokenizer: str) -> _Coverage:

@@ -21,7 +21,7 @@ from alpaca_tui.core.rule_context import Context
 from alpaca_tui.core.rule_settings import SHIPPED, RuleSettings, parameters_of
 from alpaca_tui.core.rule_text import normalise
 from alpaca_tui.core.rules import first_failure, judge_instruction
-from alpaca_tui.store import neighbours
+from alpaca_tui.store import neighbours, rescues
 from alpaca_tui.store.neighbours import Progress
 
 _Row = tuple[int, str, str, str | None]
@@ -197,6 +197,8 @@ class _Basis:
     """Those given anew, by rules that look at the text alone."""
     standing: frozenset[str]
     """The rules whose stored verdicts hold."""
+    rescued: frozenset[int]
+    """Candidates that a person took back in: every replay keeps them."""
     pairs_hold: bool
     """Whether the stored pairs serve: the rules reject no text that was taken for certain."""
 
@@ -213,28 +215,30 @@ def _basis(
     fixed = [rule for rule in chosen if rule.name not in ORDER_DEPENDENT]
     neighbours.complete(db, tokenizer, progress)
     rows, seeds = _load(db)
+    rescued = _rescued(db)
     if as_judged and stored.only(tokenizer):
-        items = _items(db, rows, None)
-        return _Basis(rows, seeds, items, [()] * len(rows), frozenset(stored.order), True)
+        items = _items(db, rows, None, rescued)
+        return _Basis(rows, seeds, items, [()] * len(rows), frozenset(stored.order), rescued, True)
     if stored.keeps([rule.name for rule in chosen]) and all(
         stored.stands(rule, tokenizer, len(rows)) for rule in fixed
     ):
         names = frozenset(rule.name for rule in fixed)
-        return _Basis(rows, seeds, _items(db, rows, names), [()] * len(rows), names, True)
+        return _Basis(rows, seeds, _items(db, rows, names, rescued), [()] * len(rows), names, rescued, True)
     verdicts = _judge_alone(rows, fixed, tokenizer, progress)
     failures = [first_failure(some) for some in verdicts]
     items = [
-        Item(row[0], normalise(row[1]), failed.rule if failed else None)
+        Item(row[0], normalise(row[1]), failed.rule if failed else None, row[0] in rescued)
         for row, failed in zip(rows, failures, strict=True)
     ]
     refused = {item.id for item in items if item.refused_by}
-    return _Basis(rows, seeds, items, verdicts, frozenset(), neighbours.certain(db, tokenizer).isdisjoint(refused))
+    holds = neighbours.certain(db, tokenizer).isdisjoint(refused)
+    return _Basis(rows, seeds, items, verdicts, frozenset(), rescued, holds)
 
 
 def _found_anew(basis: _Basis, tokenizer: TokenizerName) -> Pairs:
     """The pairs as they would be stored had the texts been judged by these rules."""
     asked = [(row[0], row[1], item.refused_by is None) for row, item in zip(basis.rows, basis.items, strict=True)]
-    found = PairFinder(basis.seeds, tokenizer).find_all(asked)
+    found = PairFinder(basis.seeds, tokenizer, rescued=basis.rescued).find_all(asked)
     return collect(((one[0], some.pairs) for one, some in zip(asked, found, strict=True)), deciding=True)
 
 
@@ -262,14 +266,18 @@ def _load(db: Database) -> tuple[list[_Row], list[tuple[int, str]]]:
     return candidates, db.execute("SELECT id, instruction FROM current_seeds ORDER BY id").fetchall()
 
 
-def _items(db: Database, rows: Sequence[_Row], fixed: Collection[str] | None) -> list[Item]:
+def _rescued(db: Database) -> frozenset[int]:
+    return frozenset(entry.id for entry in rescues.taken_in(db))
+
+
+def _items(db: Database, rows: Sequence[_Row], fixed: Collection[str] | None, rescued: Collection[int]) -> list[Item]:
     """The candidates with the first of the ``fixed`` rules (None: all but the order-dependent) that rejected each."""
     refused: dict[int, str] = {}
     failed = db.execute("SELECT candidate_id, rule FROM candidate_verdicts WHERE passed = 0 ORDER BY 1, position")
     for candidate_id, rule in failed:
         if rule not in ORDER_DEPENDENT and (fixed is None or rule in fixed):
             refused.setdefault(candidate_id, rule)
-    return [Item(row[0], normalise(row[1]), refused.get(row[0])) for row in rows]
+    return [Item(row[0], normalise(row[1]), refused.get(row[0]), row[0] in rescued) for row in rows]
 
 
 def _scope(seeds: Sequence[tuple[int, str]], rules: Sequence[str]) -> Scope:
@@ -331,15 +339,17 @@ def _rejudged(
     progress: Progress,
 ) -> Plan:
     rows, seeds = _load(db)
+    rescued = _rescued(db)
     judged = core.rejudge(
         [Neighbour("seed", seed_id, text) for seed_id, text in seeds],
         [Neighbour("candidate", row[0], row[1]) for row in rows],
         chosen,
         tokenizer,
         lambda done: progress(done, len(rows)),
+        rescued,
     )
     outcomes = []
     for (candidate_id, text, stage, before), verdicts in zip(rows, judged, strict=True):
-        failed = first_failure(verdicts)
+        failed = None if candidate_id in rescued else first_failure(verdicts)
         outcomes.append(Outcome(candidate_id, text, stage, before, failed.rule if failed else None, verdicts))
     return Plan(threshold, tokenizer, stored.places([rule.name for rule in chosen]), (), tuple(outcomes))
