@@ -19,7 +19,7 @@ from alpaca_tui.core.errors import AlpacaError, Cancelled
 from alpaca_tui.core.records import Completion, Request
 from alpaca_tui.jobs.packcheck import run_pack
 from alpaca_tui.jobs.specs import GenerateSpec
-from alpaca_tui.store import candidates, completions, costs, leases, outputs, overview
+from alpaca_tui.store import candidates, completions, costs, flips, leases, outputs, overview
 from alpaca_tui.store import jobs as job_store
 from alpaca_tui.store.completions import Call
 from alpaca_tui.store.tallies import Tally
@@ -120,7 +120,7 @@ class Generation:
         settings = config.load(context.project)
         pack = run_pack(context.project, spec.recipe, spec.options)
         self._display.say("reading what is known")
-        self._screen = Screen(context.db, spec.threshold, settings.rules)
+        self._screen = Screen(context.db, spec.threshold, settings.rules, self._display.say)
         self._desk = Desk(context, self._screen)
         run = Run(context.db, context.job.id, spec.model, pack, spec.seed, self._screen, spec.output_model)
         self._order = self._stages(run)
@@ -161,7 +161,10 @@ class Generation:
                 time.sleep(_IDLE_S)
 
     def _reached(self) -> bool:
-        return not self._spec.regenerate and self._prospects.ready() >= self._spec.target
+        """The target is met, and what a person flipped is in hand: somebody waits for that whatever the target."""
+        if self._spec.regenerate or self._prospects.ready() < self._spec.target:
+            return False
+        return flips.count_waiting(self._context.db) == 0
 
     def _plan(self) -> tuple[StageWorker, list[Call]]:
         """The next calls: what is begun is finished before more is begun."""

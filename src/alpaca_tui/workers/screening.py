@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from sqlite_utils import Database
@@ -25,13 +25,21 @@ class Screen:
     Seeds (disabled ones too: a person knows them) and every kept candidate count as known.
     """
 
-    def __init__(self, db: Database, threshold: float, config: RulesConfig) -> None:
+    def __init__(
+        self,
+        db: Database,
+        threshold: float,
+        config: RulesConfig,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        """``say`` is told now and then how far reading what is known has come: of a large pool it takes a while."""
+        self._say = say
         self.tokenizer = config.tokenizer
         """The project's, for every score."""
         self._instruction_rules = rules.instruction_rules(threshold, config.tokenizer, config.settings())
         self._instance_rules = rules.instance_rules(config.settings())
         self._db = db
-        self._history = _open_history(db, config.tokenizer)
+        self._history = _open_history(db, config.tokenizer, self._tell("comparing candidates"))
         self._learn()
         self.kept_instructions = self.kept_instances = 0
         """How many this screen has let pass, drafts included."""
@@ -44,10 +52,15 @@ class Screen:
         self._context = rules.Context(self.tokenizer)
         known = [Neighbour("seed", seed.id, seed.task.instruction) for seed in seeds.all_seeds(db)]
         kept = [Neighbour("candidate", entry.id, entry.instruction) for entry in candidates.kept(db)]
-        self._context.know_instructions(known + kept)
+        everything = known + kept
+        tell = self._tell("indexing instructions")
+        self._context.know_instructions(everything, lambda done: tell(done, len(everything)))
         self._last_candidate = kept[-1].id if kept else 0
         self._last_sample = 0
         self._know_samples()
+
+    def _tell(self, what: str) -> Callable[[int, int], None]:
+        return lambda done, total: self._say(f"{what}: {done:,} of {total:,}")
 
     def catch_up(self) -> None:
         """Learn what other workers have kept since.
@@ -123,9 +136,9 @@ class Screen:
         self.kept_instances += 1
 
 
-def _open_history(db: Database, tokenizer: TokenizerName) -> neighbours.History:
+def _open_history(db: Database, tokenizer: TokenizerName, progress: neighbours.Progress) -> neighbours.History:
     """The history. Several workers begin together, and where pairs are missing the first one stores them."""
     try:
-        return neighbours.History(db, tokenizer)
+        return neighbours.History(db, tokenizer, progress)
     except neighbours.Concurrent:
-        return neighbours.History(db, tokenizer)
+        return neighbours.History(db, tokenizer, progress)
