@@ -48,6 +48,10 @@ class Worker:
             candidates.set_classification(self.db, candidate_id, False, -1.0)
             completion_id = self.filler.completion(candidate_id=candidate_id)
             found = self.screen.judge_instances(text, [instance])[0]
-            number, _ = samples.add(self.db, candidate_id, completion_id, text, instance, found, self.screen.tokenizer)
+            number, passed = samples.add(
+                self.db, candidate_id, completion_id, text, instance, found, self.screen.tokenizer
+            )
+            if passed:
+                self.screen.keep_instance(number, text, instance)
             candidates.finish(self.db, candidate_id)
         return number

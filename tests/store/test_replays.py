@@ -11,7 +11,14 @@ from alpaca_tui.core.errors import AlpacaError, RefusedError, UsageError
 from alpaca_tui.core.records import Completion, Instance, Neighbour, ParsedInstance, SeedTask
 from alpaca_tui.core.replay import rejudge
 from alpaca_tui.core.rouge import TokenizerName
-from alpaca_tui.core.rules import RuleSettings, first_failure, instruction_rules
+from alpaca_tui.core.rules import (
+    Context,
+    RuleSettings,
+    first_failure,
+    instance_rules,
+    instruction_rules,
+    judge_instances,
+)
 from alpaca_tui.store import candidates, decisions, jobs, neighbours, overview, replays, samples, seeds
 from alpaca_tui.store.database import write
 from alpaca_tui.workers.screening import Screen
@@ -380,6 +387,105 @@ def test_a_project_in_another_script_uses_its_tokenizer_throughout(filler: Fille
     assert {r["tokenizer"] for r in db["candidate_verdicts"].rows} == {"rouge"}
     replays.undo(db)
     assert dict(replays.threshold_curve(db))[0.7] == 2
+
+
+OUTPUTS = (
+    "The bee cleans the cells. Then it feeds the young. At last it flies out for nectar.",
+    "The ant cleans the nest. Then it feeds the young. At last it walks out for seeds.",
+    "The bee cleans the cells. Then it feeds the young. At last it flies out for pollen.",  # 0.94 with the first
+    "Flour and Fog",
+)
+
+INSTANCE_SETTINGS = (
+    RuleSettings(("near_duplicate_instance",)),
+    RuleSettings(parameters={"near_duplicate_instance": {"threshold": 0.6}}),
+    RuleSettings(parameters={"content": {"words": ("seeds",)}}),
+    RuleSettings(("empty_output",), ("near_duplicate_instance",), {"near_duplicate_instance": {"threshold": 0.99}}),
+)
+
+
+def fill_all(worker: Worker) -> list[int]:
+    """Candidates that are kept, each with its sample; some samples are rejected by a rule of their own."""
+    kept = [n for n in worker.filter(*TEXTS, *MORE) if sides(worker.db)[n] is None]
+    return [worker.fill(n, OUTPUTS[i % 4] if i < 7 else "") for i, n in enumerate(kept)]
+
+
+MORE = (
+    "Name three rivers that end in the Black Sea.",
+    "Write a short poem on the first snow of a year.",
+    "Compare trains with buses for a daily way to work.",
+    "Which tools does a carpenter need on a roof?",
+    "Give advice on sleeping well in summer heat.",
+)
+
+
+@pytest.mark.parametrize("settings", INSTANCE_SETTINGS)
+@pytest.mark.parametrize("threshold", [0.6, 0.7, 0.8])
+def test_changed_rules_for_instances_judge_the_samples_as_if_filtered_so_from_the_start(
+    worker: Worker, db: Database, settings: RuleSettings, threshold: float
+) -> None:
+    fill_all(worker)
+    before = everything(db)
+    names = [rule.name for rule in instruction_rules(settings=settings)]
+    replay = replays.apply(db, threshold, rules=names, settings=settings)
+    context, expected = Context(), {}
+    for row in samples.page(db, limit=99):
+        out = sides(db)[row.candidate_id]
+        if out is not None:
+            expected[row.id] = ("filtered", out)
+            continue
+        instance = ParsedInstance(0, row.input, row.output)
+        (verdicts,) = judge_instances(row.instruction, [instance], instance_rules(settings), context)
+        failed = first_failure(verdicts)
+        if failed is None:
+            context.know_instance(row.id, row.instruction, row.input, row.output)
+        expected[row.id] = ("filtered", failed.rule) if failed else ("pending", None)
+        stored = db.execute(
+            "SELECT rule, passed, score, threshold, neighbour_sample_id, parameters FROM sample_verdicts "
+            "WHERE sample_id = ? ORDER BY position",
+            [row.id],
+        ).fetchall()
+        near = [v.neighbour.id if v.neighbour else None for v in verdicts]
+        assert stored == [
+            (v.rule, v.passed, v.score, v.threshold, other, v.parameters)
+            for v, other in zip(verdicts, near, strict=True)
+        ]
+    assert {row.id: (row.state, row.rejected_by) for row in samples.page(db, limit=99)} == expected
+    assert replay.samples_after is not None and replay.samples_after.kept == list(expected.values()).count(
+        ("pending", None)
+    )
+    again = replays.preview(db, threshold, rules=names, settings=settings)
+    assert again.candidates == again.samples == ()
+    replays.undo(db)
+    assert everything(db) == before
+
+
+def test_samples_are_asked_again_only_where_their_rules_have_changed_or_on_demand(worker: Worker, db: Database) -> None:
+    third = fill_all(worker)[2]
+    names = [rule.name for rule in instruction_rules()]
+    assert samples.get(db, third).rejected_by == "near_duplicate_instance"
+    assert replays.preview(db, 0.7, rules=names).samples_after is None
+    same = replays.preview(db, 0.7, rules=names, instances=True)
+    assert same.samples == () and same.samples_before == same.samples_after
+    other = RuleSettings(("near_duplicate_instance",))
+    assert replays.preview(db, 0.7, rules=names, settings=other, instances=False).samples == ()
+    assert third in [change.id for change in replays.preview(db, 0.7, rules=names, settings=other).samples]
+
+
+def test_judging_samples_again_leaves_those_of_a_person_alone_and_lets_them_block(worker: Worker, db: Database) -> None:
+    first, _, third, *_ = fill_all(worker)
+    decisions.decide(db, "reject", [first])
+    names = [rule.name for rule in instruction_rules()]
+    stricter = RuleSettings(
+        parameters={"near_duplicate_instance": {"threshold": 0.99}, "content": {"words": ("nectar",)}}
+    )
+    moved = {change.id: change.rule for change in replays.preview(db, 0.7, rules=names, settings=stricter).samples}
+    assert first not in moved and moved[third] is None
+    replays.apply(db, 0.7, rules=names, settings=stricter)
+    assert samples.get(db, first).state == "rejected"
+    # What a person has rejected is known all the same: the same answer is not offered again.
+    replays.apply(db, 0.7, rules=names)
+    assert samples.get(db, third).rejected_by == "near_duplicate_instance"
 
 
 def test_an_empty_project_has_a_flat_curve(db: Database) -> None:

@@ -15,11 +15,12 @@ from alpaca_tui.core.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from alpaca_tui.core.instruction_rules import InstructionRule
     from alpaca_tui.core.rouge import TokenizerName
     from alpaca_tui.core.rule_settings import RuleSettings
-    from alpaca_tui.store.replays import CandidateChange, Replay
+    from alpaca_tui.store.replays import CandidateChange, Replay, Tally
 
 _SHOWN = 20
 _CHART_ROWS = 8
@@ -69,6 +70,14 @@ def filter_command(
         Path | None,
         typer.Option("--config", metavar="TOML", help="FILE: take threshold and rules from a project's config.toml."),
     ] = None,
+    instances: Annotated[
+        bool | None,
+        typer.Option(
+            "--instances/--no-instances",
+            help="Project: judge the samples' inputs and outputs again too (default: where their rules have changed).",
+            show_default=False,
+        ),
+    ] = None,
     curve: Annotated[bool, typer.Option("--curve", help="Project: how many X from 0.50 to 1.00 would keep.")] = False,
     apply: Annotated[bool, typer.Option("--apply", help="Project: carry the changes out.")] = False,
     undo: Annotated[bool, typer.Option("--undo", help="Project: take back what was applied last.")] = False,
@@ -80,6 +89,8 @@ def filter_command(
     if file is not None:
         if curve or apply or undo:
             raise UsageError("--curve, --apply and --undo are about the project; leave FILE out")
+        if instances is not None:
+            raise UsageError("--instances is about the project's samples; a FILE's records are judged by instruction")
         chosen = config.Config() if settings is None else config.load_file(settings)
         _filter_file(ctx, file, chosen, threshold, tokenizer, rules, without or [], field, output, rejects)
     elif output or rejects or settings:
@@ -89,7 +100,7 @@ def filter_command(
             raise UsageError("--undo stands alone")
         _undo(ctx)
     else:
-        _replay(ctx, threshold, tokenizer, rules, without or [], curve=curve, apply=apply)
+        _replay(ctx, threshold, tokenizer, rules, without or [], instances, curve=curve, apply=apply)
 
 
 def _chosen(
@@ -154,6 +165,7 @@ def _replay(
     tokenizer: Tokenizer | None,
     rules: Rules,
     without: list[str],
+    instances: bool | None,
     *,
     curve: bool,
     apply: bool,
@@ -174,10 +186,10 @@ def _replay(
     with progress() as show:
 
         def shown(done: int, total: int) -> None:
-            show(f"{done:,} of {total:,} candidates compared")
+            show(f"{done:,} of {total:,} judged")
 
         work = replays.apply if apply else replays.preview
-        replay = work(db, chosen_x, tokenizer=name, rules=names, settings=by, progress=shown)
+        replay = work(db, chosen_x, tokenizer=name, rules=names, settings=by, instances=instances, progress=shown)
         points = replays.threshold_curve(db, name, rules=names, settings=by, progress=shown) if curve else []
     value = _as_json(replay, round(time.monotonic() - began, 2))
     if curve:
@@ -198,6 +210,7 @@ def _as_json(replay: Replay, seconds: float) -> dict[str, Any]:
         "rejected": replay.after.rejected,
         "seconds": seconds,
         "before": {"kept": replay.before.kept, "rejected": replay.before.rejected},
+        "samples": _samples_json(replay),
         "threshold": replay.threshold,
         "tokenizer": replay.tokenizer,
         "rules": list(replay.rules),
@@ -210,6 +223,17 @@ def _as_json(replay: Replay, seconds: float) -> dict[str, Any]:
             "left_to_the_person": list(replay.untouched),
         },
         "applied": replay.applied,
+    }
+
+
+def _samples_json(replay: Replay) -> dict[str, Any] | None:
+    """None where the rules for instances were not asked again."""
+    before, after = replay.samples_before, replay.samples_after
+    if before is None or after is None:
+        return None
+    return {"before": {"kept": before.kept, "rejected": before.rejected}} | {
+        "kept": after.kept,
+        "rejected": after.rejected,
     }
 
 
@@ -227,26 +251,31 @@ def _change_json(change: CandidateChange) -> dict[str, Any]:
 
 
 def _print(console: Console, replay: Replay, points: list[tuple[float, int]]) -> None:
-    from rich.table import Table
-
-    before, after = replay.before, replay.after
-    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
-    for head in (f"at {replay.threshold:g}", "before", "after", ""):
-        table.add_column(head, justify="left" if head.startswith("at ") else "right")
-    rows = [("kept", before.kept, after.kept)]
-    rules = list(dict.fromkeys([*after.rejected, *before.rejected]))
-    rows += [(rule, before.rejected.get(rule, 0), after.rejected.get(rule, 0)) for rule in rules]
-    for name, was, now in rows:
-        table.add_row(name, f"{was:,}", f"{now:,}", f"{now - was:+,}" if now != was else "")
-    console.print(table)
+    console.print(_table(f"at {replay.threshold:g}", replay.before, replay.after))
+    if replay.samples_before is not None and replay.samples_after is not None:
+        console.print(_table("samples", replay.samples_before, replay.samples_after))
     _print_changes(console, replay)
     if points:
         for line in chart(points, replay.threshold, _encodes(console)):
             console.print(line)
     if replay.applied is not None:
         console.print(f"applied as replay {replay.applied}; take it back with: alpaca-tui filter --undo")
-    elif replay.candidates:
+    elif replay.candidates or replay.samples:
         console.print("nothing was changed; add --apply to carry it out", soft_wrap=True)
+
+
+def _table(title: str, before: Tally, after: Tally) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    for head in (title, "before", "after", ""):
+        table.add_column(head, justify="left" if head == title else "right")
+    rows = [("kept", before.kept, after.kept)]
+    rules = list(dict.fromkeys([*after.rejected, *before.rejected]))
+    rows += [(rule, before.rejected.get(rule, 0), after.rejected.get(rule, 0)) for rule in rules]
+    for name, was, now in rows:
+        table.add_row(name, f"{was:,}", f"{now:,}", f"{now - was:+,}" if now != was else "")
+    return table
 
 
 def _print_changes(console: Console, replay: Replay) -> None:

@@ -16,6 +16,9 @@ from alpaca_tui.core.rule_context import Context, KnownInstance
 from alpaca_tui.core.rule_settings import SHIPPED, RuleSettings
 from alpaca_tui.core.rule_text import CONTENT_WORDS, normalise, starts_with_any
 
+NEEDS_OUTPUT = frozenset({"empty_output", "echo", "conflicting_outputs"})
+"""The rules that can't judge an instance before its output is written."""
+
 EDITING_STEMS = (
     *("correct", "fix", "edit", "proofread", "grammar", "spell", "typo", "punctuat", "capital", "uppercase"),
     *("lowercase", "format", "reformat", "indent", "sort", "order", "reorder", "reverse", "arrange", "rearrange"),

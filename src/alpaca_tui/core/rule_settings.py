@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
@@ -53,9 +53,13 @@ _TOLD_ELSEWHERE = {"name", "tokenizer"}
 def _changed(rule: Any) -> str:
     told = _TOLD_ELSEWHERE | ({"threshold"} if rule.name == "novelty" else set())
     changed = {
-        f.name: value for f in fields(rule) if f.name not in told and (value := getattr(rule, f.name)) != f.default
+        f.name: value for f in fields(rule) if f.name not in told and (value := getattr(rule, f.name)) != _default(f)
     }
-    return json.dumps(changed, ensure_ascii=False, sort_keys=True) if changed else ""
+    return json.dumps(changed, ensure_ascii=False, sort_keys=True, default=asdict) if changed else ""
+
+
+def _default(field: Field[Any]) -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()
 
 
 def parameters_of(rule: Any) -> str:

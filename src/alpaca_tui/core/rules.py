@@ -39,7 +39,7 @@ def judge_instances(
     judged: list[tuple[Verdict, ...]] = []
     for instance in instances:
         task = Task(instruction, tuple(instances), kept, context)
-        verdicts = tuple(rule.judge(instance, task) for rule in rules)
+        verdicts = tuple(stamped(rule.judge(instance, task), parameters_of(rule)) for rule in rules)
         judged.append(verdicts)
         if first_failure(verdicts) is None:
             kept = (*kept, instance)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlite_utils import Database
 
 from alpaca_tui import resources
 from alpaca_tui.core import replay as core
 from alpaca_tui.core.errors import UsageError
+from alpaca_tui.core.instance_rules import instance_rules
 from alpaca_tui.core.instruction_rules import InstructionRule, instruction_rules
 from alpaca_tui.core.neighbours import Key, PairFinder, Pairs, collect
 from alpaca_tui.core.novelty import DEFAULT_FLOOR
@@ -21,8 +22,9 @@ from alpaca_tui.core.rule_context import Context
 from alpaca_tui.core.rule_settings import SHIPPED, RuleSettings, parameters_of
 from alpaca_tui.core.rule_text import normalise
 from alpaca_tui.core.rules import first_failure, judge_instruction
-from alpaca_tui.store import neighbours, rescues
+from alpaca_tui.store import neighbours, replay_instances, rescues
 from alpaca_tui.store.neighbours import Progress
+from alpaca_tui.store.replay_instances import SampleOutcome
 
 _Row = tuple[int, str, str, str | None]
 """A candidate's id, instruction, stage and rejected_by."""
@@ -63,6 +65,8 @@ class Plan:
     untouched: tuple[str, ...]
     """The rules whose stored verdicts stand."""
     outcomes: tuple[Outcome, ...]
+    samples: tuple[SampleOutcome, ...] | None = None
+    """The outcome for every sample, where the rules for instances were asked again."""
 
     @property
     def rules(self) -> tuple[str, ...]:
@@ -78,6 +82,20 @@ class Plan:
     def after(self) -> Tally:
         """As it would be."""
         return _tally([outcome.after for outcome in self.outcomes])
+
+    @property
+    def samples_before(self) -> Tally | None:
+        """Of the samples, as the project is."""
+        return None if self.samples is None else _tally([_filtered_by(s.from_state, s.from_rule) for s in self.samples])
+
+    @property
+    def samples_after(self) -> Tally | None:
+        """Of the samples, as it would be."""
+        return None if self.samples is None else _tally([_filtered_by(s.to_state, s.to_rule) for s in self.samples])
+
+
+def _filtered_by(state: str, rule: str | None) -> str | None:
+    return (rule or state) if state == "filtered" else None
 
 
 def _tally(rejected_by: Sequence[str | None]) -> Tally:
@@ -161,6 +179,34 @@ def make_plan(
     settings: RuleSettings,
     progress: Progress,
     brief: bool = False,
+    instances: bool | None = None,
+) -> Plan:
+    """Decide every candidate anew in order of arrival, and with ``instances`` every sample too.
+
+    ``instances`` None: where ``rules`` are given and the samples were judged by other rules for instances than those of
+    ``settings``. Else samples go with their instructions. The rest is as ``_instruction_plan`` says.
+    """
+    plan = _instruction_plan(
+        db, threshold, tokenizer=tokenizer, rules=rules, settings=settings, progress=progress, brief=brief
+    )
+    chosen = instance_rules(settings)
+    if instances is None:
+        instances = rules is not None and replay_instances.have_changed(db, chosen, plan.tokenizer)
+    if not instances:
+        return plan
+    after = {outcome.id: outcome.after for outcome in plan.outcomes}
+    return replace(plan, samples=tuple(replay_instances.decide(db, after, chosen, plan.tokenizer, progress)))
+
+
+def _instruction_plan(
+    db: Database,
+    threshold: float,
+    *,
+    tokenizer: TokenizerName | None,
+    rules: Collection[str] | None,
+    settings: RuleSettings,
+    progress: Progress,
+    brief: bool,
 ) -> Plan:
     """Decide every candidate anew in order of arrival, from stored verdicts and pairs as far as they go.
 

@@ -1,13 +1,14 @@
 """Replays of the filter on a project's candidates: look at what would change, apply it, undo it.
 
-A replay asks no model. It decides instructions; the rules for instances are not asked again. A sample on which a
-person has had a say (accepted, rejected, edited or rescued it) is never touched, whatever becomes of its instruction.
+A replay asks no model. It decides instructions, and samples go with them; where the rules for instances have changed
+since, or on demand, the samples are judged anew too. A sample on which a person has had a say (accepted, rejected,
+edited or rescued it) is never touched, whatever becomes of its instruction.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,9 +19,11 @@ from alpaca_tui.core.errors import AlpacaError, RefusedError
 from alpaca_tui.core.records import Neighbour
 from alpaca_tui.core.rouge import TokenizerName
 from alpaca_tui.core.rule_settings import SHIPPED, RuleSettings
-from alpaca_tui.store import jobs
+from alpaca_tui.store import jobs, replay_instances
 from alpaca_tui.store.database import now, write
+from alpaca_tui.store.flips import RECLASSIFIED
 from alpaca_tui.store.neighbours import Progress, quiet
+from alpaca_tui.store.replay_instances import SampleOutcome
 from alpaca_tui.store.replay_plan import Outcome, Plan, Tally, make_plan, threshold_curve
 
 __all__ = ["CandidateChange", "Replay", "SampleChange", "Tally", "apply", "preview", "threshold_curve", "undo"]
@@ -44,7 +47,7 @@ class CandidateChange:
 
 @dataclass(frozen=True, slots=True)
 class SampleChange:
-    """A sample that goes with its instruction: from pending to filtered by ``rule``, or back (``rule`` None)."""
+    """A sample that goes with its instruction or by a rule of its own: filtered by ``rule``, or back (None)."""
 
     id: int
     candidate_id: int
@@ -66,6 +69,9 @@ class Replay:
     samples: tuple[SampleChange, ...]
     untouched: tuple[int, ...]
     """Samples left alone, for a person had a say, though their instruction is now rejected."""
+    samples_before: Tally | None = None
+    samples_after: Tally | None = None
+    """How many samples pass the rules (a person may have rejected them since), where those were asked again."""
     applied: int | None = None
     """The journal's number, where it was applied."""
 
@@ -77,6 +83,7 @@ def preview(
     tokenizer: TokenizerName | None = None,
     rules: Collection[str] | None = None,
     settings: RuleSettings = SHIPPED,
+    instances: bool | None = None,
     progress: Progress = quiet,
 ) -> Replay:
     """What a replay at ``threshold`` would change; changes nothing (save for completing stored pairs).
@@ -85,7 +92,16 @@ def preview(
     how texts are cut. None: as the candidates were judged.
     Raises UsageError for an unknown rule or a threshold outside 0 to 1.
     """
-    plan = make_plan(db, threshold, tokenizer=tokenizer, rules=rules, settings=settings, progress=progress, brief=True)
+    plan = make_plan(
+        db,
+        threshold,
+        tokenizer=tokenizer,
+        rules=rules,
+        settings=settings,
+        instances=instances,
+        progress=progress,
+        brief=True,
+    )
     return _changes(db, plan)
 
 
@@ -96,6 +112,7 @@ def apply(
     tokenizer: TokenizerName | None = None,
     rules: Collection[str] | None = None,
     settings: RuleSettings = SHIPPED,
+    instances: bool | None = None,
     progress: Progress = quiet,
 ) -> Replay:
     """Carry out what ``preview`` says, in one transaction, and journal it for ``undo``.
@@ -106,7 +123,15 @@ def apply(
     """
     _refuse_while_generating(db)
     seen = _state(db)
-    plan = make_plan(db, threshold, tokenizer=tokenizer, rules=rules, settings=settings, progress=progress)
+    plan = make_plan(
+        db,
+        threshold,
+        tokenizer=tokenizer,
+        rules=rules,
+        settings=settings,
+        instances=instances,
+        progress=progress,
+    )
     with write(db):
         _refuse_while_generating(db)
         if _state(db) != seen:
@@ -116,6 +141,8 @@ def apply(
         _change_verdicts(db, replay_id, plan)
         _change_candidates(db, replay_id, plan, changes)
         _change_samples(db, replay_id, plan)
+        if plan.samples is not None:
+            replay_instances.change_verdicts(db, replay_id, plan.samples, plan.tokenizer)
     return replace(changes, applied=replay_id)
 
 
@@ -140,6 +167,7 @@ def undo(db: Database) -> int:
         query = {"replay": replay_id}
         for name in ("drop_verdicts", "restore_verdicts", "restore_samples", "restore_candidates"):
             db.execute(resources.query(f"replay_{name}"), query)
+        replay_instances.restore_verdicts(db, replay_id)
         db.execute("UPDATE replays SET undone_at = ? WHERE id = ?", [now(), replay_id])
     return int(replay_id)
 
@@ -182,6 +210,8 @@ def _changes(db: Database, plan: Plan) -> Replay:
             if m.to_state != m.from_state
         ),
         tuple(untouched),
+        plan.samples_before,
+        plan.samples_after,
     )
 
 
@@ -205,13 +235,18 @@ class _SampleMove:
 def _sample_moves(db: Database, plan: Plan) -> tuple[list[_SampleMove], list[int]]:
     """What becomes of the samples of the candidates whose outcome differs, and the ids of those left to the person.
 
-    A filtered sample that none of its own rules threw out went with its instruction, and comes back with it.
+    A filtered sample that none of its own rules threw out went with its instruction, and comes back with it. Where the
+    samples were judged anew, what becomes of every one of them.
     """
+    if plan.samples is not None:
+        return _judged_moves(plan, plan.samples)
     changed = {outcome.id: outcome.after for outcome in plan.outcomes if outcome.before != outcome.after}
     rows = db.execute(resources.query("replay_samples"), {"ids": json.dumps(list(changed))}).fetchall()
     moves: list[_SampleMove] = []
     untouched: list[int] = []
     for sample_id, candidate_id, state, by, decided, failed in rows:
+        if by == RECLASSIFIED:
+            continue
         rule = changed[candidate_id]
         with_instruction = state == "filtered" and not failed and not decided
         if rule is None:
@@ -222,6 +257,17 @@ def _sample_moves(db: Database, plan: Plan) -> tuple[list[_SampleMove], list[int
                 moves.append(_SampleMove(sample_id, candidate_id, state, by, "filtered", rule))
         elif state in ("pending", "accepted"):
             untouched.append(sample_id)
+    return moves, untouched
+
+
+def _judged_moves(plan: Plan, samples: Sequence[SampleOutcome]) -> tuple[list[_SampleMove], list[int]]:
+    after = {outcome.id: outcome.after for outcome in plan.outcomes}
+    moves = [
+        _SampleMove(s.id, s.candidate_id, s.from_state, s.from_rule, s.to_state, s.to_rule) for s in samples if s.moves
+    ]
+    untouched = [
+        s.id for s in samples if s.decided and s.from_state in ("pending", "accepted") and after[s.candidate_id]
+    ]
     return moves, untouched
 
 

@@ -112,6 +112,7 @@ def set_verdicts(db: Database, sample_id: int, verdicts: Sequence[Verdict], toke
             "neighbour_sample_id": verdict.neighbour.id if verdict.neighbour else None,
             "detail": verdict.detail,
             "tokenizer": tokenizer,
+            "parameters": verdict.parameters,
         }
         for i, verdict in enumerate(verdicts)
     )

@@ -14,6 +14,8 @@ from alpaca_tui.core.errors import AlpacaError, Cancelled
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
+    from alpaca_tui.core.rouge import TokenizerName
+    from alpaca_tui.core.rule_settings import RuleSettings
     from alpaca_tui.store.replays import Replay
     from alpaca_tui.ui.screens.base import AppScreen
 
@@ -59,7 +61,8 @@ class Replaying:
         def work(db: Database, progress: Progress) -> News:
             from alpaca_tui.store import replays
 
-            points = replays.threshold_curve(db, progress=progress)
+            tokenizer, names, settings = self._rules()
+            points = replays.threshold_curve(db, tokenizer, rules=names, settings=settings, progress=progress)
             return News(curve=tuple(kept for _, kept in points), candidates=db["candidates"].count)
 
         self._begin("drawing the curve", work)
@@ -70,7 +73,11 @@ class Replaying:
         def work(db: Database, progress: Progress) -> News:
             from alpaca_tui.store import replays
 
-            return News(preview=replays.preview(db, threshold, progress=progress))
+            tokenizer, names, settings = self._rules()
+            found = replays.preview(
+                db, threshold, tokenizer=tokenizer, rules=names, settings=settings, progress=progress
+            )
+            return News(preview=found)
 
         self._begin(f"working out {threshold:.2f}", work)
 
@@ -80,7 +87,8 @@ class Replaying:
         def work(db: Database, progress: Progress) -> News:
             from alpaca_tui.store import replays
 
-            done = replays.apply(db, threshold, progress=progress)
+            tokenizer, names, settings = self._rules()
+            done = replays.apply(db, threshold, tokenizer=tokenizer, rules=names, settings=settings, progress=progress)
             said = f"{len(done.candidates):,} instructions changed sides at {threshold:.2f}. u takes it back. "
             later = f"Generations go on filtering by config.toml: threshold = {threshold:.2f} makes it last."
             return News(said=said + later, changed=True)
@@ -96,6 +104,15 @@ class Replaying:
             return News(said=f"The threshold of replay {replays.undo(db)} was taken back.", changed=True)
 
         self._begin("taking it back", work)
+
+    def _rules(self) -> tuple[TokenizerName, list[str], RuleSettings]:
+        """The project's rules as ``config.toml`` has them now, so that a replay shows what changing them would do."""
+        from alpaca_tui import config
+        from alpaca_tui.core.instruction_rules import instruction_rules
+
+        chosen = config.load(self._screen.cockpit.project).rules
+        settings = chosen.settings()
+        return chosen.tokenizer, [rule.name for rule in instruction_rules(settings=settings)], settings
 
     def _begin(self, doing: str, work: Callable[[Database, Progress], News]) -> None:
         screen = self._screen

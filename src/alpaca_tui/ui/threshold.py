@@ -13,7 +13,7 @@ from alpaca_tui.ui.literal import literal_line
 from alpaca_tui.ui.widgets.lines import LinesView
 
 if TYPE_CHECKING:
-    from alpaca_tui.store.replays import Replay
+    from alpaca_tui.store.replays import Replay, Tally
 
 LOWEST, HIGHEST = 50, 100
 """Hundredths: the range of the exact curve."""
@@ -133,15 +133,21 @@ def _axis(c: Control, label: int, each: int, stride: int, glyphs: Glyphs) -> Con
     return Content.assemble((plain[:mark], "$muted"), (pointer, "$accent bold"), (plain[mark + 1 :], "$muted"))
 
 
+def _funnel_rows(kept: str, before: Tally, after: Tally) -> list[tuple[str, int, int, str]]:
+    was, then = before.rejected, after.rejected
+    rows = [(rule, was.get(rule, 0), then.get(rule, 0), "$error") for rule in dict.fromkeys([*was, *then])]
+    return [(kept, before.kept, after.kept, "$success"), *rows]
+
+
 def changes_of(c: Control, glyphs: Glyphs, width: int) -> list[Content]:
     """The funnel before and after, as far as it differs; nothing without a preview."""
     replay = c.preview
     if replay is None:
         return []
     arrow = glyphs.arrow
-    was, then = replay.before.rejected, replay.after.rejected
-    rows = [("kept", replay.before.kept, replay.after.kept, "$success")]
-    rows += [(rule, was.get(rule, 0), then.get(rule, 0), "$error") for rule in dict.fromkeys([*was, *then])]
+    rows = _funnel_rows("kept", replay.before, replay.after)
+    if replay.samples_before is not None and replay.samples_after is not None:
+        rows += _funnel_rows("samples kept", replay.samples_before, replay.samples_after)
     changed = [row for row in rows if row[1] != row[2]]
     if not changed:
         return [Content.styled(f"At {replay.threshold:.2f} nothing changes.", "$muted")]

@@ -9,12 +9,12 @@ from sqlite_utils import Database
 
 from alpaca_tui.config import RulesConfig
 from alpaca_tui.core import rules
+from alpaca_tui.core.instance_rules import NEEDS_OUTPUT
 from alpaca_tui.core.records import Neighbour, ParsedInstance, Verdict
 from alpaca_tui.core.replay import ORDER_DEPENDENT
 from alpaca_tui.core.rouge import TokenizerName
 from alpaca_tui.store import candidates, neighbours, rescues, samples, seeds
 
-_NEEDS_OUTPUT = frozenset({"empty_output", "echo", "conflicting_outputs"})
 _SETTLED_BY_INPUT = frozenset({"duplicate_input", "conflicting_outputs"})
 _COMPARES_OUTPUT = frozenset({"duplicate_instance", "near_duplicate_instance"})
 
@@ -117,7 +117,7 @@ class Screen:
     def judge_drafts(self, instruction: str, instances: Sequence[ParsedInstance]) -> list[tuple[Verdict, ...]]:
         """The verdicts on instances whose outputs another model is to write: what their inputs are judged by."""
         drafts = [replace(instance, output="") for instance in instances]
-        chosen = [rule for rule in self._instance_rules if rule.name not in _NEEDS_OUTPUT]
+        chosen = [rule for rule in self._instance_rules if rule.name not in NEEDS_OUTPUT]
         return rules.judge_instances(instruction, drafts, chosen, self._context)
 
     def judge_output(self, instruction: str, instance: ParsedInstance, *, known: bool) -> tuple[Verdict, ...]:
