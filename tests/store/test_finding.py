@@ -9,7 +9,7 @@ from sqlite_utils import Database
 
 from alpaca_tui.core.query import REJECTS, Query, Value, holds, parse
 from alpaca_tui.core.records import Verdict
-from alpaca_tui.store import database, decisions, finding, samples
+from alpaca_tui.store import database, decisions, finding, flips, samples
 from store.filling import Filler
 
 
@@ -24,7 +24,7 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Database:
         empty = Verdict("empty_output", i % 11 != 0)
         text = f"Name fruit number {i}." if i % 2 else f"Compare river {i} with the Straße of the town, please."
         ids.append(filler.sample(text, " ".join(["pear"] * (i % 5)), near, empty))
-    db.execute("UPDATE candidates SET is_classification = 1, classification_margin = id / 10.0 WHERE id % 3 = 0")
+    db.execute("UPDATE candidates SET is_classification = 1, classification_margin = (id - 15) / 5.0 WHERE id % 3 = 0")
     db.execute("UPDATE candidates SET low_margin = 1 WHERE id % 4 = 0")
     pending = [row.id for row in samples.page(db, "pending", limit=100)]
     decisions.decide(db, "accept", pending[:6])
@@ -51,8 +51,8 @@ def facts(db: Database, row: samples.SampleRow) -> tuple[dict[str, Value], tuple
         "len": len(row.instruction.split()),
         "in": len(row.input.split()),
         "out": len(row.output.split()),
-        "margin": row.classification_margin,
-        "doubtful": row.low_margin,
+        "margin": None if row.classification_margin is None else abs(row.classification_margin),
+        "doubtful": row.low_margin and not flips.is_flipped(db, row.candidate_id),
         "id": row.id,
         "seed": ["1", "s1"],
         "model": "smollm2-135m",
@@ -66,6 +66,7 @@ def facts(db: Database, row: samples.SampleRow) -> tuple[dict[str, Value], tuple
 TERMS = (
     "status:pending", "status:accepted,rejected", "status:filtered", "rule:empty_output", "rule:novelty,length",
     "kind:classification", "kind:generation", "rouge>0.6", "rouge<=0.5", "len<5", "len>=9", "out=3", "in>0", "margin>1",
+    "margin<0.7",
     "margin!=0.6", "doubtful:yes", "id>20", "id:7", "seed:1", "seed:s1", "seed:2", "model:SMOLLM2-135m", "model:other",
     "edited:yes", "edited:no", "tag:math", "tag:HARD,other", 'reason:"off topic"', "mountain", "strasse", '"river 4"',
     "%", "_", "fruit",

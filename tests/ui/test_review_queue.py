@@ -157,19 +157,48 @@ async def test_tags_are_given_shown_found_and_taken(opened: Opened, project: Pat
         db.conn.close()
 
 
-async def test_a_close_call_of_classification_is_said_on_the_card(opened: Opened, project: Path) -> None:
-    first = pending(project)[0]
+def in_doubt(project: Path, sample_id: int) -> None:
     db = database.open_project(project)
     db.execute(
-        "UPDATE candidates SET low_margin = 1, classification_margin = 0.07 "
+        "UPDATE candidates SET is_classification = 0, low_margin = 1, classification_margin = -0.12 "
         "WHERE id = (SELECT candidate_id FROM samples WHERE id = ?)",
-        [first],
+        [sample_id],
     )
     db.conn.close()
+
+
+async def test_a_close_call_of_classification_is_said_on_the_card_and_flipped(opened: Opened, project: Path) -> None:
+    first = pending(project)[0]
+    in_doubt(project, first)
+    assert found(project, "doubtful:yes") == found(project, "margin<0.5") == [first]
     async with opened(project) as (app, pilot):
         await pilot.press("2")
         await pilot.pause()
-        assert "a close call, margin +0.07" in screen_text(app)
+        assert shown(app) == first
+        assert "classification: no, margin 0.12 — c flips" in screen_text(app)
+        await pilot.press("c")
+        await pilot.pause()
+        assert shown(app) == pending(project)[0] != first
+        assert f"#{first} is classification now: new instances come" in toasts(app)
+        assert found(project, "rule:reclassified status:filtered") == [first]
+        assert found(project, "doubtful:yes") == []
+        await pilot.press("u")
+        await pilot.pause()
+        assert shown(app) == first == pending(project)[0]
+        assert "classification: no, margin 0.12" in screen_text(app)
+        await pilot.press("U", "number_sign", *str(first), "enter")
+        await pilot.pause()
+        assert "classification: yes, said a person" in screen_text(app)
+
+
+async def test_a_flip_is_on_one_card_never_on_a_selection(opened: Opened, project: Path) -> None:
+    first = pending(project)[0]
+    in_doubt(project, first)
+    async with opened(project) as (app, pilot):
+        await pilot.press("2", "V", "c")
+        await pilot.pause()
+        assert "One instruction is flipped at a time" in toasts(app)
+    assert found(project, "doubtful:yes") == [first]
 
 
 async def test_seeds_and_jobs_take_queries_too(opened: Opened, project: Path) -> None:

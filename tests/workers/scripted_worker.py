@@ -70,6 +70,8 @@ def answer(request: Request) -> str:
     if request.prompt.endswith("\n9."):
         items = [instruction(rng) for _ in "1234"]
         return " " + "\n".join(f"{number}. {item}" if number > 9 else item for number, item in enumerate(items, 9))
+    if request.prompt.endswith("Class label:"):
+        return f" {rng.choice(('Yes', 'No'))}\nInput: The {rng.randrange(10**6)} houses of the town."
     return f" The {rng.randrange(10**6)} houses of the town.\nOutput: They are {rng.random():.6f} old."
 
 

@@ -155,6 +155,28 @@ def test_two_workers_share_a_job_and_what_they_know(project: Path, db: Database)
     assert db["leases"].count == 0, "nothing stays taken"
 
 
+def test_a_flip_is_answered_by_the_next_generation_though_the_target_is_met(project: Path, db: Database) -> None:
+    job_id = enqueued(db, target=6)
+    claimed(db, job_id)
+    assert started(project, job_id, 0).wait(PATIENCE_S) == 0
+    (first, candidate), *_ = db.execute("SELECT id, candidate_id FROM samples WHERE state = 'pending'").fetchall()
+    command = Path(sys.executable).with_name("alpaca-tui")
+    flip = [str(command), "--project", str(project), "review", "flip", str(first)]
+    said = subprocess.run(flip, capture_output=True, text=True, check=True).stdout
+    assert f"instruction {candidate} is a classification task now; samples that left the queue: 1" in said
+    ready = db.execute("SELECT count(*) FROM samples WHERE state = 'pending'").fetchone()[0]
+    again = enqueued(db, target=ready)
+    claimed(db, again)
+    assert started(project, again, 0).wait(PATIENCE_S) == 0
+    asked = db.execute("SELECT template, candidate_id FROM completions WHERE job_id = ?", [again]).fetchall()
+    assert ("output_first", candidate) in asked
+    assert not [template for template, _ in asked if template == "instruction"], "nothing is invented beyond the target"
+    query = "SELECT state, rejected_by FROM samples WHERE candidate_id = ? ORDER BY id"
+    states = db.execute(query, [candidate]).fetchall()
+    assert states[0] == ("filtered", "reclassified")
+    assert states[-1] == ("pending", None)
+
+
 def test_a_frozen_worker_loses_its_work_to_another_and_cannot_store_it_later(project: Path, db: Database) -> None:
     """The lease is taken over when it has expired; the sleeper's answer, made in good faith, is not stored."""
     with write(db):

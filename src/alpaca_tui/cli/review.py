@@ -146,7 +146,9 @@ def flip(
         raise UsageError(f"there is no sample {sample}; list them with: alpaca-tui review list all")
     made = decisions.flip_classification(db, row.candidate_id)
     kind = "no classification task" if row.is_classification else "a classification task"
-    _report(ctx, made, f"candidate {row.candidate_id} is {kind} now; left the queue until new instances are made")
+    left = sum(decision.to_state != decision.from_state for decision in made)
+    text = f"instruction {row.candidate_id} is {kind} now; samples that left the queue: {left}; new ones are made by "
+    common.emit(ctx, _value(made), text + "the running or the next generation (alpaca-tui review undo takes it back)")
 
 
 @app.command()
@@ -196,11 +198,14 @@ def redo(ctx: typer.Context) -> None:
     _report(ctx, decisions.redo(common.open_db(ctx)), "redone")
 
 
-def _report(ctx: typer.Context, made: list[Any], word: str) -> None:
-    value = {
+def _value(made: list[Any]) -> dict[str, Any]:
+    return {
         "decisions": [
             {"id": d.id, "sample": d.sample_id, "candidate": d.candidate_id, "action": d.action} for d in made
         ]
     }
+
+
+def _report(ctx: typer.Context, made: list[Any], word: str) -> None:
     names = ", ".join(d.subject.lstrip("#") for d in made[:20]) + (" …" if len(made) > 20 else "")
-    common.emit(ctx, value, f"{word}: {len(made)} ({names})" if made else f"{word}: nothing to do")
+    common.emit(ctx, _value(made), f"{word}: {len(made)} ({names})" if made else f"{word}: nothing to do")

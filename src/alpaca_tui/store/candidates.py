@@ -69,16 +69,20 @@ def _neighbour(verdict: Verdict, kind: str) -> int | None:
     return verdict.neighbour.id if verdict.neighbour and verdict.neighbour.kind == kind else None
 
 
+_FLIPPED_FIRST = "id NOT IN (SELECT candidate_id FROM flips), id"
+
+
 def waiting(db: Database, stage: str, limit: int, is_classification: bool | None = None) -> list[CandidateRow]:
     """The oldest candidates in the queue of ``stage`` ('classification' or 'instance') that no worker has taken.
 
-    With ``is_classification``, of those only that are (or are not) classification tasks.
+    Those that a person flipped come first: somebody waits for them. With ``is_classification``, of all of them only
+    those that are (or are not) classification tasks.
     """
     free = "stage = ? AND id NOT IN (SELECT number FROM leases WHERE queue = ? AND expires_at > ?)"
     values: list[object] = [stage, stage, now()]
     if is_classification is not None:
         free, values = f"{free} AND is_classification = ?", [*values, int(is_classification)]
-    rows = db["candidates"].rows_where(free, values, order_by="id", limit=limit)
+    rows = db["candidates"].rows_where(free, values, order_by=_FLIPPED_FIRST, limit=limit)
     return [CandidateRow(r["id"], r["instruction"], _optional_bool(r["is_classification"])) for r in rows]
 
 

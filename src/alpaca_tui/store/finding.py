@@ -15,6 +15,7 @@ from sqlite_utils import Database
 
 from alpaca_tui import resources
 from alpaca_tui.core.query import Compare, Is, Query, Words
+from alpaca_tui.store.flips import FLIPPED
 
 Order = Literal["oldest", "newest", "nearest", "longest", "random"]
 ORDERS: tuple[Order, ...] = ("oldest", "newest", "nearest", "longest", "random")
@@ -52,7 +53,7 @@ _NUMBERS = {
     "len": "word_count(r.instruction)",
     "in": "word_count(r.input)",
     "out": "word_count(r.output)",
-    "margin": "c.classification_margin",
+    "margin": "abs(c.classification_margin)",
     "id": "s.id",
 }
 _AMONG = "IN (SELECT value FROM json_each({}))"
@@ -62,7 +63,7 @@ _CONDITIONS = {
     "AND v.rule {0}) OR EXISTS (SELECT 1 FROM candidate_verdicts v WHERE v.candidate_id = s.candidate_id "
     "AND v.passed = 0 AND v.rule {0}))",
     "kind": "CASE c.is_classification WHEN 1 THEN 'classification' ELSE 'generation' END {}",
-    "doubtful": "CASE c.low_margin WHEN 1 THEN 'yes' ELSE 'no' END {}",
+    "doubtful": f"CASE WHEN c.low_margin = 1 AND NOT {FLIPPED.format('c.id')} THEN 'yes' ELSE 'no' END {{}}",
     "edited": "CASE r.author WHEN 'person' THEN 'yes' ELSE 'no' END {}",
     "seed": "EXISTS (SELECT 1 FROM demonstrations d JOIN seeds e ON e.id = d.seed_id WHERE d.completion_id = "
     "c.completion_id AND (folded(e.task_id) {0} OR CAST(e.id AS TEXT) {0}))",

@@ -11,9 +11,16 @@ from sqlite_utils import Database
 
 from alpaca_tui import resources
 from alpaca_tui.core.errors import UsageError
+from alpaca_tui.store.database import now
 
 RECLASSIFIED = "reclassified"
 """What takes the samples of the other kind out of the queue."""
+
+FLIPPED = (
+    "EXISTS (SELECT 1 FROM flips f JOIN decisions d ON d.batch = f.batch "
+    "WHERE f.candidate_id = {} AND d.undone_at IS NULL)"
+)
+"""SQL: a flip of that candidate is in force."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +84,21 @@ def settle(db: Database, candidate_id: int) -> None:
     # Two statements of which either may find nothing to do; together they leave every sample where it belongs.
     for name in ("flip_out", "flip_in"):
         db.execute(resources.query(name), {"candidate": candidate_id, "reason": RECLASSIFIED})
+
+
+def is_flipped(db: Database, candidate_id: int) -> bool:
+    """Whether a person has said what the candidate is, so that the model's doubt no longer matters."""
+    return db.execute(f"SELECT {FLIPPED.format('?')}", [candidate_id]).fetchone()[0] == 1
+
+
+def count_waiting(db: Database) -> int:
+    """How many flipped candidates wait for their new instances and are in no worker's hands."""
+    query = (
+        "SELECT count(DISTINCT f.candidate_id) FROM flips f JOIN candidates c ON c.id = f.candidate_id "
+        f"WHERE c.stage = 'instance' AND {FLIPPED.format('c.id')} AND NOT EXISTS "
+        "(SELECT 1 FROM leases l WHERE l.queue = 'instance' AND l.number = c.id AND l.expires_at > ?)"
+    )
+    return int(db.execute(query, [now()]).fetchone()[0])
 
 
 def _of(db: Database, batch: int) -> list[tuple[int, int, str]]:

@@ -97,6 +97,7 @@ COMMANDS: tuple[Command, ...] = (
             ("e", "edit", "Edit", "Edit in $EDITOR; the original is kept", "w"),
             ("i", "edit_inline", "Inline", "Edit here; the original is kept", "w-"),
             ("x", "rescue", "Rescue", "Put a filtered sample into the queue", "w-"),
+            ("c", "flip", "Flip", "Say that it is classification after all, or is none; new instances are made", "w-"),
             ("p", "prompt", "Prompt", "Show the whole prompt of the model call", ""),
             ("f", "filter", "Filter", "Show pending, accepted, rejected or filtered samples", ""),
             ("R", "reject_because", "Why", "Reject for a reason: then its number", "w"),

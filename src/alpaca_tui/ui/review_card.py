@@ -50,15 +50,26 @@ def texts(card: Card, glyphs: Glyphs) -> list[Content]:
     else:
         instruction = literal(row.instruction, limit=MAX_SHOWN)
     none = Content.styled("(none)", "$faint italic")
-    note = "classification" if row.is_classification else ""
-    if row.low_margin and row.classification_margin is not None:
-        note = f"{note or 'no classification'}: a close call, margin {row.classification_margin:+.2f}"
     tags = [Content("  ").join(literal_line(f"#{tag}", "$secondary bold") for tag in card.tags)] if card.tags else []
     return [
-        *tags, heading("Instruction", note), instruction, EMPTY,
+        *tags, _instruction_heading(card), instruction, EMPTY,
         heading("Input"), literal(row.input, limit=MAX_SHOWN) if row.input else none, EMPTY,
         heading("Output"), literal(row.output, limit=MAX_SHOWN) if row.output else none,
     ]  # fmt: skip
+
+
+def _instruction_heading(card: Card) -> Content:
+    """The title with what the task is; where the model was in doubt, how much, and the key that decides otherwise."""
+    row = card.row
+    kind = f"classification: {'yes' if row.is_classification else 'no'}"
+    if card.flipped:
+        return heading("Instruction", f"{kind}, said a person")
+    if not row.low_margin:
+        return heading("Instruction", "classification" if row.is_classification else "")
+    # Without log-odds the answer was neither yes nor no.
+    margin = row.classification_margin
+    doubt = "no clear answer" if margin is None else f"margin {abs(margin):.2f}"
+    return Content.assemble(heading("Instruction"), (f"  {kind}, {doubt}", "$warning"), (" — c flips", "$muted"))
 
 
 def verdict_summary(card: Card, glyphs: Glyphs) -> Content:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlite_utils import Database
 
 from alpaca_tui.core.query import Query, parse
-from alpaca_tui.store import browse, finding, samples
+from alpaca_tui.store import browse, finding, flips, samples
 from alpaca_tui.store.finding import ORDERS, Order
 from alpaca_tui.store.samples import SampleOrigin, SampleRow, VerdictRow
 
@@ -25,6 +25,8 @@ class Card:
     verdicts: tuple[VerdictRow, ...]
     origin: SampleOrigin | None
     tags: tuple[str, ...] = ()
+    flipped: bool = False
+    """Whether a person has said if it is classification."""
 
     @property
     def texts(self) -> tuple[str, str, str]:
@@ -73,7 +75,8 @@ class ReviewQueue:
         if row is None:
             return None
         tags = browse.tags_of(self._db, [row.id]).get(row.id, [])
-        return Card(row, tuple(samples.verdicts(self._db, row.id)), samples.origin(self._db, row.id), tuple(tags))
+        judged, made = tuple(samples.verdicts(self._db, row.id)), samples.origin(self._db, row.id)
+        return Card(row, judged, made, tuple(tags), flips.is_flipped(self._db, row.candidate_id))
 
     def first(self) -> bool:
         """Show the first sample of the queue; False where there is none."""

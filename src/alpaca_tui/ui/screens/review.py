@@ -76,6 +76,25 @@ class ReviewScreen(Reviewing):
         """Put a filtered sample into the queue."""
         self._decide("rescue")
 
+    def action_flip(self) -> None:
+        """The other kind of task: its instances are made anew, by the running or the next generation."""
+        self._ask_no_reason()
+        card, queue = self._card, self._queue
+        if card is None or queue is None:
+            self.cockpit.say("There is no sample here to flip.")
+            return
+        if queue.marked:
+            self.cockpit.say("One instruction is flipped at a time: esc clears the selection.")
+            return
+        row = card.row
+        if self.in_store(lambda db: decisions.flip_classification(db, row.candidate_id)) is None:
+            return
+        kind = "no classification" if row.is_classification else "classification"
+        stays = f"; it stays {row.state}" if row.state in ("accepted", "rejected") else ""
+        self._said = f"{self.cockpit.glyphs.check} #{row.id} is {kind} now{stays}"
+        self.cockpit.say(f"#{row.id} is {kind} now: new instances come from the running or the next generation.")
+        self._next()
+
     def action_reject_because(self) -> None:
         """Ask for the reason; a number gives it."""
         reasons = self._reasons()
