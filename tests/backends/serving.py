@@ -59,6 +59,9 @@ def healthy(port: int) -> bool:
 class Proxy:
     """Passes requests on, save for faults: the next of ``script``, else what ``choose()`` says; None is no fault.
 
+    The fault "logprobs" is a gift: the first piece of text says how likely Yes and No were, as a server that tells
+    log-probabilities would (``transformers serve`` does not).
+
     Counts: ``delivered`` holds the bodies whose answers went out whole, ``seen`` every request's.
     """
 
@@ -168,6 +171,8 @@ class Proxy:
                     if fault == "empty" and line.startswith(b"data: {"):
                         value = json.loads(line[6:]) | {"choices": []}
                         line = b"data: " + json.dumps(value).encode() + b"\n"
+                    if fault == "logprobs" and line.startswith(b"data: {"):
+                        line, fault = with_logprobs(line), None
                     if fault == "cut" and number >= 4:
                         return
                     self.wfile.write(line)
@@ -185,6 +190,22 @@ class Proxy:
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+LOGPROBS = {" No": -0.5, "yes": -1.5, " Yes": -2.0, " The": -4.0}
+"""What a server with log-probabilities says of the first token."""
+
+
+def with_logprobs(line: bytes) -> bytes:
+    """A chunk of a stream, chat or legacy, that tells ``LOGPROBS``."""
+    value = json.loads(line[6:])
+    for choice in value["choices"]:
+        if "delta" in choice:
+            tops = [{"token": token, "logprob": value, "bytes": None} for token, value in LOGPROBS.items()]
+            choice["logprobs"] = {"content": [{"token": " No", "logprob": -0.5, "bytes": None, "top_logprobs": tops}]}
+        else:
+            choice["logprobs"] = {"top_logprobs": [LOGPROBS], "tokens": [" No"], "token_logprobs": [-0.5]}
+    return b"data: " + json.dumps(value).encode() + b"\n"
 
 
 def by_chance(seed: int, share: float, faults: tuple[str, ...]) -> Callable[[], str | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -152,6 +153,21 @@ def test_the_chat_interface_is_used_where_it_is_asked_for_or_the_other_is_missin
     probing = ask()
     assert probing.complete(requests(1))[0].text == made.text
     assert probing.interface == "chat"
+
+
+@pytest.mark.parametrize("api", ["completions", "chat"])
+def test_a_server_that_tells_log_probabilities_gives_classification_its_margin(proxy: Proxy, ask, api: str) -> None:
+    backend = ask(api=api)
+    question = Request("Is it classification? Answer:", SamplingParams(max_new_tokens=3), 1, (" Yes", " No"))
+    assert backend.complete([question])[0].choice_logprobs is None, "transformers serve tells none"
+    proxy.script = ["logprobs"]
+    (told,) = backend.complete([question])
+    asked = proxy.seen[-1]
+    assert asked["top_logprobs"] == 20 if api == "chat" else asked["logprobs"] == 5
+    # Both spellings of Yes count; No has one.
+    yes, no = told.choice_logprobs or (0.0, 0.0)
+    assert yes == pytest.approx(math.log(math.exp(-1.5) + math.exp(-2.0)))
+    assert no == pytest.approx(-0.5)
 
 
 def test_more_fills_the_places_that_became_free(proxy: Proxy, ask) -> None:
