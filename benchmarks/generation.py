@@ -1,11 +1,15 @@
 """Generation on the embedded model: a plain port, batches without prefix reuse, and this project's worker.
 
-Run: ``python benchmarks/generation.py [--seconds 60] [--batch 8] [--dtype bfloat16] [--profile]``. Every way gets the
-same recipe, the same rules and the same time. A candidate counts as accepted when every rule passes it and it has an
-instance that passes every rule. Prints one JSON object; the narration is on stderr.
+Run: ``python benchmarks/generation.py [--seconds 300] [--rounds 2] [--batch 8] [--dtype bfloat16] [--profile]``. Every
+way gets the same recipe, the same seed, the same rules and the same time, in ``--rounds`` runs of ``--seconds`` each;
+the order of the ways is turned round from one round to the next, so that a drift of the machine favours none. Wall
+time: ways x rounds x seconds, and a minute for loading. A candidate counts as accepted when every rule passes it and
+it has an instance that passes every rule. Prints one JSON object; the narration is on stderr.
 
 - ``plain``: one request at a time through transformers' ``generate``: what the method's scripts do, ported.
 - ``batched``: the worker, without a shared prefix; ``ours``: the worker; ``ours_silent``: without streaming.
+  ``streaming_costs`` is the share of tokens/s that streaming takes, over all rounds, and ``streaming_costs_by_round``:
+  a rough figure, for answers still in flight at the end do not count. ``benchmarks/streaming.py`` has the fine one.
 - ``llama_cpp``: prompts of the instruction stage one by one on the same weights, where ``llama-cpp-python`` and a GGUF
   file (``--gguf FILE``) are at hand: tokens/s only.
 """
@@ -147,10 +151,45 @@ def run_for(seconds: float, backend: Backend, batch: int, *, silent: bool = Fals
         kept = db.execute("SELECT count(*) FROM candidates WHERE stage <> 'rejected'").fetchone()[0]
     return {
         "seconds": round(spent, 1),
+        "tokens": tokens,
+        "accepted": accepted,
+        "kept": kept,
         "tokens_per_s": round(tokens / spent, 1),
         "kept_per_minute": round(60 * kept / spent, 2),
         "accepted_per_minute": round(60 * accepted / spent, 2),
     }
+
+
+def together(rounds: list[dict[str, float]]) -> dict[str, float]:
+    """The figures of one way over all its rounds."""
+    sums = {name: sum(found[name] for found in rounds) for name in ("seconds", "tokens", "accepted", "kept")}
+    spent = sums["seconds"]
+    return {
+        **sums,
+        "tokens_per_s": round(sums["tokens"] / spent, 1),
+        "kept_per_minute": round(60 * sums["kept"] / spent, 2),
+        "accepted_per_minute": round(60 * sums["accepted"] / spent, 2),
+    }
+
+
+def ratios(rounds: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
+    """How the ways compare, as far as they were run."""
+    total = {name: together(found) for name, found in rounds.items() if found}
+    made: dict[str, Any] = {}
+    for other in ("plain", "batched"):
+        if {other, "ours"} <= total.keys():
+            made[f"times_{other}"] = ratio(total["ours"]["accepted_per_minute"], total[other]["accepted_per_minute"])
+            made[f"times_{other}_tokens"] = ratio(total["ours"]["tokens_per_s"], total[other]["tokens_per_s"])
+    if {"ours", "ours_silent"} <= total.keys():
+        pairs = [(total["ours"], total["ours_silent"]), *zip(rounds["ours"], rounds["ours_silent"], strict=True)]
+        shares = [
+            round(1 - loud["tokens"] / loud["seconds"] * silent["seconds"] / silent["tokens"], 4)
+            if silent["tokens"]
+            else None
+            for loud, silent in pairs
+        ]
+        made |= {"streaming_costs": shares[0], "streaming_costs_by_round": shares[1:]}
+    return made
 
 
 def llama_cpp(gguf: Path, backend: LocalBackend, seconds: float) -> dict[str, float] | None:
@@ -171,9 +210,18 @@ def ratio(one: float, other: float) -> float | None:
     return round(one / other, 2) if other else None
 
 
+def profiled(way: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """Run it with a profile on stderr."""
+    profile = cProfile.Profile()
+    found = profile.runcall(way)
+    pstats.Stats(profile, stream=sys.stderr).sort_stats("tottime").print_stats(25)
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=120.0, help="for each way; shorter ones finish no instance")
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--dtype", help="default: what the machine does best")
     parser.add_argument("--ways", default="plain,batched,ours,ours_silent")
@@ -191,22 +239,15 @@ def main() -> None:
         "ours_silent": lambda: run_for(args.seconds, ours, args.batch, silent=True),
     }
     found: dict[str, Any] = {"dtype": str(ours.dtype), "batch": args.batch, "threads": torch.get_num_threads()}
-    for name in args.ways.split(","):
-        print(f"{name}: {args.seconds:.0f} s", file=sys.stderr, flush=True)
-        profile = cProfile.Profile() if args.profile and name == "ours" else None
-        if profile:
-            profile.enable()
-        found[name] = ways[name]()
-        if profile:
-            profile.disable()
-            pstats.Stats(profile, stream=sys.stderr).sort_stats("tottime").print_stats(25)
+    names = args.ways.split(",")
+    rounds: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    for number in range(args.rounds):
+        for name in names if number % 2 == 0 else names[::-1]:
+            print(f"round {number + 1}, {name}: {args.seconds:.0f} s", file=sys.stderr, flush=True)
+            rounds[name].append(profiled(ways[name]) if args.profile and name == "ours" else ways[name]())
+    found |= {name: together(runs) for name, runs in rounds.items()} | ratios(rounds)
     if args.gguf:
         found["llama_cpp"] = llama_cpp(args.gguf, ours, min(30.0, args.seconds))
-    if {"plain", "ours"} <= found.keys():
-        found["times_plain"] = ratio(found["ours"]["accepted_per_minute"], found["plain"]["accepted_per_minute"])
-        found["times_plain_tokens"] = ratio(found["ours"]["tokens_per_s"], found["plain"]["tokens_per_s"])
-    if {"ours", "ours_silent"} <= found.keys():
-        found["streaming_costs"] = round(1 - found["ours"]["tokens_per_s"] / found["ours_silent"]["tokens_per_s"], 4)
     print(json.dumps(found, indent=2))
 
 
