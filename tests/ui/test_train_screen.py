@@ -27,7 +27,7 @@ def second_run(project: Path) -> None:
     made.losses(job, 80)
     metrics.record(made.db, job, 0, {"probe_peak_bytes": 3.3 * GIB, "probe_planned_bytes": 3.0 * GIB})
     jobs.set_result(made.db, job, {"plan": {"bytes_per_gpu": {"weights": GIB, "total": 4 * GIB}}, "method": "full"})
-    jobs.event(made.db, job, "halted", "the loss is not a number at step 80; nothing was saved as good")
+    jobs.event(made.db, job, "state", "failed: the loss is not a number at step 80; nothing was saved as good")
     whole = run_dir(project, job) / "output" / "checkpoint-40"
     whole.mkdir(parents=True)
     (whole / "model.safetensors").write_bytes(b"x" * 1000)
@@ -62,7 +62,7 @@ async def test_plan_against_reality_checkpoints_and_events(opened: Opened, two_r
         assert "3.5 GB" in text and "3.2 GB" in text and "weights 1.1 GB" in text
         assert "torn" in text and "no manifest: not written" in text
         assert "whole" in text and "step 40" in text
-        assert "halted" in text and "nothing was saved as good" in text.replace("\n  ", " ")
+        assert "failed: the loss is not a number" in text.replace("\n  ", " ") and "nothing was saved as good" in text.replace("\n  ", " ")
 
 
 async def test_the_curves_are_explored_by_keys(opened: Opened, two_runs: Path) -> None:

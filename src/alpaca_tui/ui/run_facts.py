@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 EVENTS_SHOWN = 12
 CHECKPOINTS_SHOWN = 6
-BAD = ("halted", "torn", "failed", "oom", "out_of_memory", "nan", "guard")
+BAD = ("torn",)
 GOOD = ("saved", "proved", "checkpoint")
 PLAN_PARTS = ("weights", "gradients", "optimizer", "activations", "logits", "overhead")
 
