@@ -6,13 +6,15 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from alpaca_tui.store import database
-from backends.serving import Proxy, by_chance, served
+from alpaca_tui.workers.stage_run import derive_seed
+from backends.serving import Proxy, by_chance, free_port, served
 
 KEY = "sk-test-secret-4711-0815"
 CONFIG = """
@@ -93,3 +95,50 @@ def test_a_paid_run_survives_faults_pauses_at_its_budget_and_keeps_its_key(
     assert wrong.returncode == 1 and "refuses the key: set TEST_ENDPOINT_KEY" in wrong.stderr
     assert not told(project, made.stderr, made.stdout, nameless.stderr, wrong.stderr)
     assert b"sk-wrong" not in b"".join(path.read_bytes() for path in project.rglob("*") if path.is_file())
+
+
+RESTARTED = """
+[endpoints.test]
+base_url = "http://127.0.0.1:{port}/v1"
+concurrency = 2
+tries = 2
+connect_timeout = 2
+"""
+
+
+@pytest.mark.slow
+def test_a_server_that_dies_in_the_middle_fails_the_job_with_one_sentence_and_the_rest_is_asked_when_it_is_back(
+    tmp_path: Path, tiny_llama_dir: Path
+) -> None:
+    project, port = tmp_path / "project", free_port()
+    assert run(project, "init").returncode == 0
+    (project / "config.toml").write_text(RESTARTED.format(port=port))
+    db = database.open_project(project)
+
+    def answered() -> list[int]:
+        return [row["seed"] for row in db["completions"].rows if row["finish_reason"] != "error"]
+
+    generate = ["generate", "--model", f"openai:{tiny_llama_dir}@test", "--target", 5, "--seed", 3]
+    command = [Path(sys.executable).with_name("alpaca-tui"), "--project", project, *generate]
+    limit = ["--set", "instruction.max_new_tokens=12"]
+    with served(tiny_llama_dir, tmp_path / "first.log", port):
+        job = subprocess.Popen([*map(str, command), *limit], stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 120
+        while len(answered()) < 3:
+            assert time.monotonic() < deadline and job.poll() is None
+            time.sleep(0.02)
+    _, said = job.communicate(timeout=120)
+    before = answered()
+    assert job.returncode == 1
+    assert f"127.0.0.1:{port}" in said and "Traceback" not in said, said
+    assert db["jobs"].get(1)["state"] == "failed"
+
+    with served(tiny_llama_dir, tmp_path / "second.log", port):
+        again = run(project, "jobs", "resume", 1)
+    after = answered()
+    # A model of random weights invents nothing, so that the job gives up; but it gave up on answers.
+    assert "gave no new instruction" in again.stderr, again.stderr
+    assert after[: len(before)] == before and len(after) > len(before)
+    numbers = {derive_seed(3, "instruction", number): number for number in range(200)}
+    asked = sorted(numbers[seed] for seed in after)
+    assert asked == list(range(len(after))), "each call answered once, none left out"
