@@ -135,6 +135,22 @@ def test_a_server_that_dies_in_the_middle_fails_the_job_with_one_sentence_and_th
 
     with served(tiny_llama_dir, tmp_path / "second.log", port):
         again = run(project, "jobs", "resume", 1)
+        spec = f"openai:{tiny_llama_dir}@test"
+        scored = run(
+            project, "--json", "evaluate", "--model", spec, "--suite", "seeds", "--limit", 2, "--max-new-tokens", 8
+        )
+        talk = [Path(sys.executable).with_name("alpaca-tui"), "--project", project, "chat", "--model", spec]
+        talked = subprocess.run(
+            [*map(str, talk), "--max-new-tokens", "8"],
+            input="Count to three.\n",
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert scored.returncode == 0, scored.stderr
+    assert list(json.loads(scored.stdout)["models"]) == [spec]
+    assert talked.returncode == 0 and talked.stdout.strip(), talked.stderr
     after = answered()
     # A model of random weights invents nothing, so that the job gives up; but it gave up on answers.
     assert "gave no new instruction" in again.stderr, again.stderr
