@@ -1,6 +1,7 @@
-"""Renders the screenshots of the documentation from a real project: ``python docs/screenshots.py [--project DIR]``.
+"""Renders what `make docs` renews: ``python docs/screenshots.py [--project DIR | --only-goldens]``.
 
-Without ``--project`` it fills a project of its own through the store and the rules, as the tests do.
+The screenshots (SVG), the tour (docs/TOUR.md) and the goldens (tests/ui/goldens) come from the project and the stopped
+clock of ``capturing``. With ``--project`` the screenshots alone are taken, of that project.
 """
 
 from __future__ import annotations
@@ -8,31 +9,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import re
-import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
-from alpaca_tui.store import database, samples
-from alpaca_tui.ui import reader
+from capturing import Shot, capture, fill, lead, plain, readable, stopped
+
 from alpaca_tui.ui.app import CockpitApp
 from alpaca_tui.ui.options import UiOptions
 
 HERE = Path(__file__).resolve().parent
+GOLDENS = HERE.parent / "tests" / "ui" / "goldens"
 FONT_FACE = re.compile(r"@font-face\s*{[^}]*}\s*")
-
-
-@dataclass(frozen=True, slots=True)
-class Shot:
-    """One picture: its size in cells, and the keys that lead to it."""
-
-    name: str
-    size: tuple[int, int]
-    keys: tuple[str, ...] = ()
-    theme: str = "alpaca-night"
-    sample: str = ""
-    """Show the sample whose instruction begins like this."""
-
+UNIQUE = re.compile(r"terminal-\d+-")
 
 SHOTS = (
     Shot("cockpit", (160, 46)),
@@ -49,44 +37,88 @@ SHOTS = (
     Shot("help", (100, 36), ("2", "question_mark")),
 )
 
+SCREENS = ("cockpit", "review", "seeds", "filters", "train", "evaluate", "jobs")
+GOLDEN_SHOTS = (
+    *(
+        Shot(f"{name}-{size[0]}x{size[1]}", size, (str(number),))
+        for number, name in enumerate(SCREENS, 1)
+        for size in ((80, 24), (120, 40))
+    ),
+    Shot("cockpit-200x50", (200, 50)),
+    Shot("review-200x50", (200, 50), ("2",)),
+    Shot("generate-80x24", (80, 24), ("n",)),
+)
 
-async def render(project: Path, shot: Shot) -> str:
-    """The screen as SVG that loads nothing from elsewhere."""
+TOUR = (
+    (
+        Shot("1", (100, 30)),
+        "Start `alpaca-tui`",
+        "Seeds, live generation, the filter funnel, the loss: at a glance.",
+    ),
+    (Shot("2", (100, 30), ("2",)), "Press `2`: review", "One sample, why it is here, and the keys that judge it."),
+    (Shot("3", (100, 30), ("2", "a")), "Press `a`: accept", "The sample is kept and the next one is on the card."),
+    (Shot("4", (100, 30), ("4",)), "Press `4`: filters", "What was thrown out, by which rule, next to its neighbour."),
+    (Shot("5", (100, 30), ("5",)), "Press `5`: train", "The loss of every training, with the held-out loss."),
+    (Shot("6", (100, 30), ("6",)), "Press `6`: evaluate", "Base and tuned model side by side on held-out tasks."),
+    (Shot("7", (100, 30), ("6", "b")), "Press `b`: blind", "The same answers without names, judged left or right."),
+    (Shot("8", (100, 30), ("7",)), "Press `7`: jobs", "Every job, alive or ended, with its log."),
+)
+INTRO = """# A tour in text
+
+The frames below are the cockpit's own cells at 100×30, without their colours. `make docs` captures them from a project
+that a script fills through the store and the real rules (`tests/ui/seeding.py`): its texts, losses and scores were
+written for the purpose, no model made them.
+"""
+
+
+async def svg(project: Path, shot: Shot) -> str:
+    """The screen as SVG that loads nothing from elsewhere and has the same ids each time."""
     app = CockpitApp(project, UiOptions(theme=shot.theme), watch=False)
     async with app.run_test(size=shot.size) as pilot:
-        db = database.open_project(project)
-        app.show_snapshot(reader.read_snapshot(project, db))
-        await pilot.pause()
-        for key in shot.keys:
-            await pilot.press(key)
-            await pilot.pause()
-        if shot.sample:
-            found = [row.id for row in samples.page(db, limit=10_000) if row.instruction.startswith(shot.sample)]
-            if found:
-                app.screen.show_sample(found[0])  # type: ignore[attr-defined]
-                await pilot.pause()
-        db.conn.close()
-        return FONT_FACE.sub("", app.export_screenshot(title=f"alpaca-tui: {shot.name}"))
+        await lead(app, pilot, project, shot)
+        picture = FONT_FACE.sub("", app.export_screenshot(title=f"alpaca-tui: {shot.name}"))
+    return UNIQUE.sub("terminal-", picture)
+
+
+def tour(project_of: Path) -> str:
+    """The tour as Markdown; every frame starts from a project of its own, for keys change it."""
+    parts = [INTRO]
+    for number, (shot, title, seen) in enumerate(TOUR, 1):
+        project = project_of / shot.name / "wool"
+        fill(project)
+        frame = plain(asyncio.run(capture(project, shot)))
+        parts.append(f"## {number}. {title}\n\n{seen}\n\n```text\n{frame}\n```\n")
+    return "\n".join(parts)
+
+
+def write(path: Path, text: str) -> None:
+    """Write the file and say so."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, "utf-8")
+    print(path)
 
 
 def main() -> None:
-    """Write one SVG a shot."""
+    """Write every picture, frame and golden."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--project", type=Path, help="an existing project (default: one made for the purpose)")
+    parser.add_argument("--project", type=Path, help="take the screenshots of this project")
+    parser.add_argument("--only-goldens", action="store_true", help="write tests/ui/goldens and nothing else")
     parser.add_argument("--out", type=Path, default=HERE / "screenshots")
     options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        project = options.project
-        if project is None:
-            sys.path.insert(0, str(HERE.parent / "tests"))
-            from ui import seeding
-
-            project = Path(folder) / "wool"
-            seeding.close(seeding.fill(project).db)
+    if options.project:
         for shot in SHOTS:
-            (options.out / f"{shot.name}.svg").write_text(asyncio.run(render(project, shot)), "utf-8")
-            print(options.out / f"{shot.name}.svg")
+            write(options.out / f"{shot.name}.svg", asyncio.run(svg(options.project, shot)))
+        return
+    with tempfile.TemporaryDirectory() as folder, stopped():
+        project = Path(folder) / "wool"
+        fill(project)
+        for shot in GOLDEN_SHOTS:
+            write(GOLDENS / f"{shot.name}.txt", readable(asyncio.run(capture(project, shot))))
+        if options.only_goldens:
+            return
+        for shot in SHOTS:
+            write(options.out / f"{shot.name}.svg", asyncio.run(svg(project, shot)))
+        write(HERE / "TOUR.md", tour(Path(folder) / "tour"))
 
 
 if __name__ == "__main__":

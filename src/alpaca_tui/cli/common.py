@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
 from alpaca_tui import config
+from alpaca_tui.core.text import inert_json, is_unsafe
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,16 +54,41 @@ def open_db(ctx: typer.Context, *, create: bool = False) -> Database:
 def emit(ctx: typer.Context, value: Any, text: str | Callable[[Console], None]) -> None:
     """Print the value as JSON with ``--json``, else the text (or what the function prints) for a person."""
     if state(ctx).json:
-        sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+        sys.stdout.write(inert_json(json.dumps(value, ensure_ascii=False)) + "\n")
     elif callable(text):
-        from rich.console import Console
-
-        text(Console(highlight=False, markup=False, emoji=False))
+        text(_console())
     else:
-        sys.stdout.write(text + "\n")
+        sys.stdout.write(shown(text, sys.stdout) + "\n")
+
+
+def shown(text: str, stream: TextIO) -> str:
+    """The text as ``stream`` may have it: on a terminal every character that could drive it becomes a visible sign.
+
+    Into a pipe or a file it goes as it is, but for lone surrogates, which cannot be encoded.
+    """
+    if not is_unsafe(text):
+        return text
+    if not stream.isatty():
+        return text.encode("utf-8", "replace").decode("utf-8")
+    from alpaca_tui.ui.literal import printable
+
+    return printable(text)
+
+
+def _console() -> Console:
+    """A console on stdout whose every string, also in tables, passes through ``shown``."""
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
+
+    class InertConsole(Console):
+        def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+            for segment in super().render(renderable, options):
+                yield segment if segment.control else Segment(shown(segment.text, sys.stdout), segment.style)
+
+    return InertConsole(highlight=False, markup=False, emoji=False)
 
 
 def narrate(text: str) -> None:
     """Say something about the work, never data."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(shown(text, sys.stderr) + "\n")
     sys.stderr.flush()

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from alpaca_tui.cli import common
+
 _INTERVAL_S = 0.1
 
 
@@ -23,7 +25,7 @@ def progress() -> Iterator[Callable[[str], None]]:
         now = time.monotonic()
         if now - shown >= _INTERVAL_S:
             shown = now
-            sys.stderr.write(f"\r\x1b[K{text}")
+            sys.stderr.write(f"\r\x1b[K{common.shown(text, sys.stderr)}")
             sys.stderr.flush()
 
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -42,7 +43,11 @@ def status(
     while True:
         value = statuses.status(db, project)
         # Home, text, clear what is left below: one plain screen that does not flicker.
-        common.emit(ctx, value, f"\x1b[H{_status_text(value)}\x1b[J" if watch else _status_text(value))
+        redraw = watch and not common.state(ctx).json
+        sys.stdout.write("\x1b[H" if redraw else "")
+        common.emit(ctx, value, _status_text(value))
+        sys.stdout.write("\x1b[J" if redraw else "")
+        sys.stdout.flush()
         if not watch:
             return
         time.sleep(2.0)

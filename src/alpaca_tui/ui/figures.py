@@ -51,5 +51,5 @@ def clock(at: float | None) -> str:
     if at is None:
         return "–"
     then = time.localtime(at)
-    same_day = time.strftime("%F", then) == time.strftime("%F")
+    same_day = time.strftime("%F", then) == time.strftime("%F", time.localtime(time.time()))
     return time.strftime("%H:%M:%S" if same_day else "%d %b %H:%M", then)
