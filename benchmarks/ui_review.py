@@ -34,6 +34,7 @@ class Reviewer:
     def __init__(self, project: Path, columns: int, rows: int) -> None:
         command = str(Path(sys.executable).with_name("alpaca-tui"))
         self._child = pexpect.spawn(command, ["--project", str(project)], dimensions=(rows, columns), timeout=30)
+        self._child.delaybeforesend = None  # else pexpect waits 50 ms before each key, within what is measured
         self._screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self._screen)
         self.bytes = 0
