@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlite_utils import Database
@@ -13,7 +13,7 @@ from alpaca_tui.core import replay as core
 from alpaca_tui.core.errors import UsageError
 from alpaca_tui.core.instance_rules import instance_rules
 from alpaca_tui.core.instruction_rules import InstructionRule, instruction_rules
-from alpaca_tui.core.neighbours import Key, PairFinder, Pairs, collect
+from alpaca_tui.core.neighbours import Key, Pair, PairFinder, Pairs, collect
 from alpaca_tui.core.novelty import DEFAULT_FLOOR
 from alpaca_tui.core.records import Neighbour, Verdict
 from alpaca_tui.core.replay import ORDER_DEPENDENT, Item, Scope
@@ -165,7 +165,7 @@ def threshold_curve(
     given = tokenizer or stored_tokenizer(db)
     chosen = _chosen(DEFAULT_FLOOR, given, stored.order, rules, settings)
     basis = _basis(db, given, chosen, stored, as_judged=rules is None, progress=progress)
-    pairs = neighbours.load(db, given, deciding=True) if basis.pairs_hold else _found_anew(basis, given)
+    pairs = neighbours.load(db, given, deciding=True) if basis.pairs_hold else _found_anew(basis, given, progress)
     kept = core.curve(basis.items, pairs, core.CURVE_THRESHOLDS, _scope(basis.seeds, [rule.name for rule in chosen]))
     return list(zip(core.CURVE_THRESHOLDS, kept, strict=True))
 
@@ -281,11 +281,17 @@ def _basis(
     return _Basis(rows, seeds, items, verdicts, frozenset(), rescued, holds)
 
 
-def _found_anew(basis: _Basis, tokenizer: TokenizerName) -> Pairs:
+def _found_anew(basis: _Basis, tokenizer: TokenizerName, progress: Progress) -> Pairs:
     """The pairs as they would be stored had the texts been judged by these rules."""
     asked = [(row[0], row[1], item.refused_by is None) for row, item in zip(basis.rows, basis.items, strict=True)]
     found = PairFinder(basis.seeds, tokenizer, rescued=basis.rescued).find_all(asked)
-    return collect(((one[0], some.pairs) for one, some in zip(asked, found, strict=True)), deciding=True)
+
+    def told() -> Iterator[tuple[int, Sequence[Pair]]]:
+        for done, (one, some) in enumerate(zip(asked, found, strict=True), start=1):
+            progress(done, len(asked))
+            yield one[0], some.pairs
+
+    return collect(told(), deciding=True)
 
 
 def _chosen(
