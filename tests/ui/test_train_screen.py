@@ -62,7 +62,8 @@ async def test_plan_against_reality_checkpoints_and_events(opened: Opened, two_r
         assert "3.5 GB" in text and "3.2 GB" in text and "weights 1.1 GB" in text
         assert "torn" in text and "no manifest: not written" in text
         assert "whole" in text and "step 40" in text
-        assert "failed: the loss is not a number" in text.replace("\n  ", " ") and "nothing was saved as good" in text.replace("\n  ", " ")
+        said = text.replace("\n  ", " ")
+        assert "failed: the loss is not a number" in said and "nothing was saved as good" in said
 
 
 async def test_the_curves_are_explored_by_keys(opened: Opened, two_runs: Path) -> None:
