@@ -23,4 +23,4 @@ class UiOptions:
     @property
     def polls_per_second(self) -> float:
         """How often the watcher looks for news."""
-        return 2.0 if self.slow else 4.0
+        return 2.0 if self.slow else 2.5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import ClassVar
 
 from textual import events
@@ -14,13 +15,16 @@ from alpaca_tui.ui.figures import duration, share
 from alpaca_tui.ui.glyphs import Glyphs
 from alpaca_tui.ui.literal import literal, literal_line
 from alpaca_tui.ui.loss_view import figures, loss_lines
-from alpaca_tui.ui.snapshot import JobView, Snapshot
+from alpaca_tui.ui.snapshot import JobView, PoolLine, Snapshot
 from alpaca_tui.ui.widgets import funnel
 from alpaca_tui.ui.widgets.lines import EMPTY, LinesView
 
 BLANK = Snapshot("")
 HEAD_CELLS = 20
 """The stage and token count of a slot that has no row for them alone."""
+
+NEWEST_EVERY_S = 5.0
+"""How often the list of the newest instructions moves while text streams in."""
 
 
 class Pane(LinesView):
@@ -75,16 +79,30 @@ class Pane(LinesView):
             self.post_message(self.Opened(self.OPENS))
 
 
+def _writing(snapshot: Snapshot) -> bool:
+    return any(job.slots for job in snapshot.active)
+
+
 class SeedsPane(Pane):
     """Seed tasks and pool: what the next prompt is drawn from."""
 
     TITLE = "Seed tasks and pool"
     OPENS = "seeds"
 
+    _listed: tuple[PoolLine, ...] = ()
+    _listed_at = 0.0
+
     def part(self, snapshot: Snapshot) -> object:
         """The database's facts."""
         f = snapshot.facts
-        return f.seeds, f.seeds_enabled, f.classification, f.funnel.kept, f.newest
+        return f.seeds, f.seeds_enabled, f.classification, f.funnel.kept, f.newest, _writing(snapshot)
+
+    def _newest(self) -> tuple[PoolLine, ...]:
+        """The newest instructions; while text streams in, renewed every few seconds: every one moves all lines."""
+        now = time.monotonic()
+        if not self._listed or not _writing(self.snapshot) or now - self._listed_at >= NEWEST_EVERY_S:
+            self._listed, self._listed_at = tuple(self.snapshot.facts.newest), now
+        return self._listed
 
     def summary(self) -> Content:
         """Human and machine halves in one line."""
@@ -117,7 +135,7 @@ class SeedsPane(Pane):
         room = height - len(lines) - 2
         if room >= 1 and facts.newest:
             lines += [EMPTY, Content.styled("Newest", "$muted underline")]
-            for entry in facts.newest[:room]:
+            for entry in self._newest()[:room]:
                 text = literal_line(entry.instruction, newline=self.glyphs.newline)
                 lines.append(Content.assemble((f"{entry.label:>5} ", "$faint"), text).truncate(width, ellipsis=True))
         elif room >= 1:
