@@ -175,7 +175,7 @@ async def test_what_is_being_worked_out_can_be_stopped(
     begun, go_on = asyncio.Event(), []
     loop = asyncio.get_running_loop()
 
-    def endless(db: object, *, progress: Callable[[int, int], None]) -> list[tuple[float, int]]:
+    def endless(*given: object, progress: Callable[[int, int], None], **rules: object) -> list[tuple[float, int]]:
         done = 0
         while not go_on:
             done += 1
