@@ -24,6 +24,13 @@ RUN = IMPORTS + CALL
 BREAK = "from alpaca_tui.ui.widgets import panes; panes.SeedsPane.compose_lines = lambda *a: 1 / (secret_value := 0); "
 
 
+THREAD = "from alpaca_tui.store import replays; import itertools, time; "
+ENDLESS = THREAD + (
+    "replays.threshold_curve = lambda *a, progress, **k: [progress(n, 10**9) for n in itertools.count()]; "
+)
+DEAF = THREAD + "replays.threshold_curve = lambda *a, **k: [time.sleep(0.1) for _ in itertools.count()]; "
+
+
 class Terminal:
     """The cockpit in a pty with a terminal emulator behind it."""
 
@@ -41,7 +48,7 @@ class Terminal:
         while (left := end - time.monotonic()) > 0:
             try:
                 found = self.child.read_nonblocking(65536, timeout=left)
-            except (pexpect.TIMEOUT, pexpect.EOF):
+            except (pexpect.TIMEOUT, pexpect.EOF, OSError):  # OSError: the test has closed the terminal
                 continue
             self.bytes += found
             self._stream.feed(found)
@@ -109,6 +116,33 @@ def test_a_signal_restores_the_terminal_and_tells_the_truth(
     db = database.open_project(project)
     assert jobs.get(db, 5).state == "running"
     db.conn.close()
+
+
+def test_the_end_waits_for_nothing_that_is_being_worked_out(project: Path, terminals: list[Terminal]) -> None:
+    terminal = Terminal(project, IMPORTS + ENDLESS + CALL)
+    terminals.append(terminal)
+    terminal.wait_for("kept 22/48")
+    terminal.child.send("4c")
+    terminal.wait_for("drawing the curve")
+    terminal.child.send("q")
+    assert terminal.end() == 0
+
+
+def test_a_terminal_that_goes_away_at_the_end_leaves_no_process_behind(
+    project: Path, terminals: list[Terminal]
+) -> None:
+    """The thread of this one can't be stopped: the process is in its last moments when SIGHUP and SIGCONT come."""
+    terminal = Terminal(project, IMPORTS + DEAF + CALL)
+    terminals.append(terminal)
+    terminal.wait_for("kept 22/48")
+    terminal.child.send("4c")
+    terminal.wait_for("drawing the curve")
+    terminal.child.send("q")
+    while b"\x1b[?1049l" not in terminal.bytes:
+        terminal.read(0.05)
+    terminal.child.ptyproc.fileobj.close()
+    # By the signal itself, or by the cockpit's answer to it where that was still in force.
+    assert terminal.end() in (-signal.SIGHUP, 128 + signal.SIGHUP)
 
 
 def test_a_crash_says_so_in_two_lines_without_values(project: Path, terminals: list[Terminal]) -> None:

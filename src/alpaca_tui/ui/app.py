@@ -124,6 +124,26 @@ class CockpitApp(App[None], inherit_bindings=False):
     def _signalled(self, number: signal.Signals) -> None:
         self.exit(return_code=128 + number)
 
+    async def run_async(self, *given: Any, **named: Any) -> None:
+        """As Textual's; afterwards signals do again what they do to any process.
+
+        A thread may hold the process up a little longer. A terminal that hangs up meanwhile sends SIGHUP and SIGCONT:
+        ours would ignore the one, and Textual's answer to the other is to read from the dead terminal without end.
+        """
+        try:
+            await super().run_async(*given, **named)
+        finally:
+            if not self.is_headless:
+                loop = asyncio.get_running_loop()
+                for number in (signal.SIGTERM, signal.SIGHUP):
+                    loop.remove_signal_handler(number)
+                for number in (signal.SIGTSTP, signal.SIGCONT):
+                    signal.signal(number, signal.SIG_DFL)
+                if (
+                    self.return_code or 0
+                ) > 128:  # told to end: wait for no thread; what it had not committed is undone
+                    os._exit(self.return_code or 0)
+
     def _read_config(self) -> None:
         if not (self.project / "config.toml").exists():
             return

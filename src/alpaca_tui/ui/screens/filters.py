@@ -80,6 +80,11 @@ class FiltersScreen(AppScreen):
     def _funnel(self) -> PagedList[funnel.Step]:
         return self.query_one("#funnel-list", PagedList)
 
+    def on_unmount(self) -> None:
+        """What is being worked out is of no use to anyone, and would hold the end of the cockpit up."""
+        if self._replaying is not None:
+            self._replaying.cancel()
+
     def on_mount(self) -> None:
         """Name the boxes; begin at the threshold that new candidates are judged by."""
         self.query_one("#reject").border_title = "What was thrown out"
