@@ -179,8 +179,9 @@ def _replay(
     settings = config.load(common.project_dir(ctx))
     chosen_x = settings.generate.threshold if threshold is None else threshold
     name = tokenizer.value if tokenizer else settings.rules.tokenizer
-    by = settings.rules.settings()
-    names = [rule.name for rule in _chosen(chosen_x, name, rules, without, by)]
+    ours = settings.rules.settings()
+    names = [rule.name for rule in _chosen(chosen_x, name, rules, without, ours)]
+    by: replays.By = {"tokenizer": name, "rules": names, "settings": ours, "instances": instances}
     if apply:
         reconcile(db, common.project_dir(ctx))  # a dead run must not stand in the way
     with progress() as show:
@@ -189,8 +190,8 @@ def _replay(
             show(f"{done:,} of {total:,} judged")
 
         work = replays.apply if apply else replays.preview
-        replay = work(db, chosen_x, tokenizer=name, rules=names, settings=by, instances=instances, progress=shown)
-        points = replays.threshold_curve(db, name, rules=names, settings=by, progress=shown) if curve else []
+        replay = work(db, chosen_x, progress=shown, **by)
+        points = replays.threshold_curve(db, progress=shown, **by) if curve else []
     value = _as_json(replay, round(time.monotonic() - began, 2))
     if curve:
         value["curve"] = [list(point) for point in points]

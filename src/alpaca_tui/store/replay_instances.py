@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from sqlite_utils import Database
 
@@ -19,33 +18,13 @@ from alpaca_tui.core.rule_settings import parameters_of
 from alpaca_tui.core.rules import first_failure
 from alpaca_tui.store.flips import RECLASSIFIED
 from alpaca_tui.store.neighbours import Progress
+from alpaca_tui.store.replay_records import SampleOutcome
 
 _TELL = 200
 
 _COLUMNS = "rule, position, passed, score, threshold, neighbour_sample_id, detail, tokenizer, parameters"
 
 _INSERT = f"INSERT INTO sample_verdicts (sample_id, {_COLUMNS}) VALUES ({', '.join('?' * 10)})"
-
-
-@dataclass(frozen=True, slots=True)
-class SampleOutcome:
-    """What a replay says of one sample: its state and the rule that filters it, before and after."""
-
-    id: int
-    candidate_id: int
-    from_state: str
-    from_rule: str | None
-    to_state: str
-    to_rule: str | None
-    verdicts: tuple[Verdict, ...] = ()
-    """None where it was not judged: its instruction is rejected, or a person has had a say."""
-    decided: bool = False
-    """A person has had a say: it stays as it is."""
-
-    @property
-    def moves(self) -> bool:
-        """Whether anything changes."""
-        return (self.from_state, self.from_rule) != (self.to_state, self.to_rule)
 
 
 def have_changed(db: Database, rules: Sequence[InstanceRule], tokenizer: TokenizerName) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Unpack
 
 from sqlite_utils import Database
 
@@ -24,84 +24,12 @@ from alpaca_tui.core.rule_text import normalise
 from alpaca_tui.core.rules import first_failure, judge_instruction
 from alpaca_tui.store import neighbours, replay_instances, rescues
 from alpaca_tui.store.neighbours import Progress
-from alpaca_tui.store.replay_instances import SampleOutcome
+from alpaca_tui.store.replay_records import By, Outcome, Plan
 
 _Row = tuple[int, str, str, str | None]
 """A candidate's id, instruction, stage and rejected_by."""
 
 _NEW = Verdict("duplicate", True)
-
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """How many candidates are kept, and how many each rule rejected (the first that failed), most first."""
-
-    kept: int
-    rejected: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a replay says of one candidate: the rule that rejects it, or None, before and after."""
-
-    id: int
-    instruction: str
-    stage: str
-    before: str | None
-    after: str | None
-    verdicts: tuple[Verdict, ...]
-    """Those that the replay gives anew; ``duplicate`` and ``novelty`` always, where they apply. None in a brief plan
-    where the candidate does not change sides."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A replay worked out: its settings and the outcome for every candidate, in order of arrival."""
-
-    threshold: float
-    tokenizer: TokenizerName
-    places: Mapping[str, int]
-    """The rules that apply, in their order, each with its position in the verdicts."""
-    untouched: tuple[str, ...]
-    """The rules whose stored verdicts stand."""
-    outcomes: tuple[Outcome, ...]
-    samples: tuple[SampleOutcome, ...] | None = None
-    """The outcome for every sample, where the rules for instances were asked again."""
-
-    @property
-    def rules(self) -> tuple[str, ...]:
-        """The names of the rules that apply, in their order."""
-        return tuple(self.places)
-
-    @property
-    def before(self) -> Tally:
-        """As the project is."""
-        return _tally([outcome.before for outcome in self.outcomes])
-
-    @property
-    def after(self) -> Tally:
-        """As it would be."""
-        return _tally([outcome.after for outcome in self.outcomes])
-
-    @property
-    def samples_before(self) -> Tally | None:
-        """Of the samples, as the project is."""
-        return None if self.samples is None else _tally([_filtered_by(s.from_state, s.from_rule) for s in self.samples])
-
-    @property
-    def samples_after(self) -> Tally | None:
-        """Of the samples, as it would be."""
-        return None if self.samples is None else _tally([_filtered_by(s.to_state, s.to_rule) for s in self.samples])
-
-
-def _filtered_by(state: str, rule: str | None) -> str | None:
-    return (rule or state) if state == "filtered" else None
-
-
-def _tally(rejected_by: Sequence[str | None]) -> Tally:
-    counts = Counter(rejected_by)
-    kept = counts.pop(None, 0)
-    return Tally(kept, {rule: n for rule, n in counts.most_common() if rule is not None})
 
 
 def stored_tokenizer(db: Database) -> TokenizerName:
@@ -148,88 +76,65 @@ def _stored(db: Database) -> _Stored:
 
 
 def threshold_curve(
-    db: Database,
-    tokenizer: TokenizerName | None = None,
-    *,
-    rules: Collection[str] | None = None,
-    settings: RuleSettings = SHIPPED,
-    progress: Progress = neighbours.quiet,
+    db: Database, *, progress: Progress = neighbours.quiet, **by: Unpack[By]
 ) -> list[tuple[float, int]]:
-    """(X, how many candidates a replay at X would keep) for X = 0.50, 0.51 … 1.00, exactly.
+    """(X, how many candidates a replay at X would keep) for X = 0.50, 0.51 … 1.00, exactly; samples are not counted.
 
-    ``tokenizer`` None: that of the newest candidate; ``rules`` and ``settings`` as for ``make_plan``. Pairs that are
-    missing or no longer hold (older version, changed seeds or rules) are first found and stored; that takes some
-    seconds for ten thousand candidates. AlpacaError if another process does the same at that moment.
+    Pairs that are missing or no longer hold (older version, changed seeds or rules) are first found and stored; that
+    takes some seconds for ten thousand candidates. AlpacaError if another process does the same at that moment.
     """
+    rules = by.get("rules")
     stored = _stored(db)
-    given = tokenizer or stored_tokenizer(db)
-    chosen = _chosen(DEFAULT_FLOOR, given, stored.order, rules, settings)
+    given = by.get("tokenizer") or stored_tokenizer(db)
+    chosen = _chosen(DEFAULT_FLOOR, given, stored.order, rules, by.get("settings", SHIPPED))
     basis = _basis(db, given, chosen, stored, as_judged=rules is None, progress=progress)
     pairs = neighbours.load(db, given, deciding=True) if basis.pairs_hold else _found_anew(basis, given, progress)
     kept = core.curve(basis.items, pairs, core.CURVE_THRESHOLDS, _scope(basis.seeds, [rule.name for rule in chosen]))
     return list(zip(core.CURVE_THRESHOLDS, kept, strict=True))
 
 
-def make_plan(
-    db: Database,
-    threshold: float,
-    *,
-    tokenizer: TokenizerName | None,
-    rules: Collection[str] | None,
-    settings: RuleSettings,
-    progress: Progress,
-    brief: bool = False,
-    instances: bool | None = None,
-) -> Plan:
-    """Decide every candidate anew in order of arrival, and with ``instances`` every sample too.
+def make_plan(db: Database, threshold: float, *, progress: Progress, brief: bool = False, **by: Unpack[By]) -> Plan:
+    """Decide every candidate anew in order of arrival, from stored verdicts and pairs as far as they go; also samples.
 
-    ``instances`` None: where ``rules`` are given and the samples were judged by other rules for instances than those of
-    ``settings``. Else samples go with their instructions. The rest is as ``_instruction_plan`` says.
+    Where a rule applies by which some candidate was not judged, the texts are judged anew by the rules that look at
+    nothing else; where that rejects a text which the pairs take for certain, for another tokenizer, and below 0.5,
+    where no pairs are known, by all rules. With ``brief``, verdicts are given only where a candidate changes sides.
+    Raises UsageError for an unknown rule or a threshold outside 0 to 1.
     """
-    plan = _instruction_plan(
-        db, threshold, tokenizer=tokenizer, rules=rules, settings=settings, progress=progress, brief=brief
-    )
-    chosen = instance_rules(settings)
+    rules, settings, instances = by.get("rules"), by.get("settings", SHIPPED), by.get("instances")
+    stored = _stored(db)
+    given = by.get("tokenizer") or stored_tokenizer(db)
+    chosen = _chosen(threshold, given, stored.order, rules, settings)
+    plan = None
+    if threshold >= DEFAULT_FLOOR and given == stored_tokenizer(db):
+        basis = _basis(db, given, chosen, stored, as_judged=rules is None, progress=progress)
+        plan = _from_pairs(db, threshold, given, chosen, stored, basis, brief=brief) if basis.pairs_hold else None
+    plan = plan or _rejudged(db, threshold, given, chosen, stored, progress)
+    asked = instance_rules(settings)
     if instances is None:
-        instances = rules is not None and replay_instances.have_changed(db, chosen, plan.tokenizer)
+        instances = rules is not None and replay_instances.have_changed(db, asked, given)
     if not instances:
         return plan
     after = {outcome.id: outcome.after for outcome in plan.outcomes}
-    return replace(plan, samples=tuple(replay_instances.decide(db, after, chosen, plan.tokenizer, progress)))
+    return replace(plan, samples=tuple(replay_instances.decide(db, after, asked, given, progress)))
 
 
-def _instruction_plan(
+def _from_pairs(
     db: Database,
     threshold: float,
+    tokenizer: TokenizerName,
+    chosen: Sequence[InstructionRule],
+    stored: _Stored,
+    basis: _Basis,
     *,
-    tokenizer: TokenizerName | None,
-    rules: Collection[str] | None,
-    settings: RuleSettings,
-    progress: Progress,
     brief: bool,
 ) -> Plan:
-    """Decide every candidate anew in order of arrival, from stored verdicts and pairs as far as they go.
-
-    ``rules`` are names, ``settings`` say their order and parameters; None: those by which the candidates were judged,
-    each with its own, so that only the threshold changes. Where a rule applies by which some candidate was not judged,
-    the texts are judged anew by the rules that look at nothing else; where that rejects a text which the pairs take for
-    certain, for another tokenizer, and below 0.5, where no pairs are known, by all rules. With ``brief``, verdicts are
-    given only where a candidate changes sides. Raises UsageError for an unknown rule or a threshold outside 0 to 1.
-    """
-    stored = _stored(db)
-    given = tokenizer or stored_tokenizer(db)
-    chosen = _chosen(threshold, given, stored.order, rules, settings)
-    if threshold < DEFAULT_FLOOR or given != stored_tokenizer(db):
-        return _rejudged(db, threshold, given, chosen, stored, progress)
-    basis = _basis(db, given, chosen, stored, as_judged=rules is None, progress=progress)
-    if not basis.pairs_hold:
-        return _rejudged(db, threshold, given, chosen, stored, progress)
     places = stored.places([rule.name for rule in chosen])
     floor = threshold if brief else DEFAULT_FLOOR
-    pairs = neighbours.load(db, given, deciding=brief)
+    pairs = neighbours.load(db, tokenizer, deciding=brief)
     decisions = core.replay(basis.items, pairs, threshold, _scope(basis.seeds, tuple(places)), floor)
     outcomes = _outcomes(basis, threshold, places, decisions, brief=brief)
-    return Plan(threshold, given, places, tuple(basis.standing.difference(ORDER_DEPENDENT)), outcomes)
+    return Plan(threshold, tokenizer, places, tuple(basis.standing.difference(ORDER_DEPENDENT)), outcomes)
 
 
 @dataclass(frozen=True, slots=True)

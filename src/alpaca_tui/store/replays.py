@@ -8,9 +8,9 @@ edited or rescued it) is never touched, whatever becomes of its instruction.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Unpack
 
 from sqlite_utils import Database
 
@@ -18,15 +18,14 @@ from alpaca_tui import resources
 from alpaca_tui.core.errors import AlpacaError, RefusedError
 from alpaca_tui.core.records import Neighbour
 from alpaca_tui.core.rouge import TokenizerName
-from alpaca_tui.core.rule_settings import SHIPPED, RuleSettings
 from alpaca_tui.store import jobs, replay_instances
 from alpaca_tui.store.database import now, write
 from alpaca_tui.store.flips import RECLASSIFIED
 from alpaca_tui.store.neighbours import Progress, quiet
-from alpaca_tui.store.replay_instances import SampleOutcome
-from alpaca_tui.store.replay_plan import Outcome, Plan, Tally, make_plan, threshold_curve
+from alpaca_tui.store.replay_plan import make_plan, threshold_curve
+from alpaca_tui.store.replay_records import By, Outcome, Plan, SampleOutcome, Tally
 
-__all__ = ["CandidateChange", "Replay", "SampleChange", "Tally", "apply", "preview", "threshold_curve", "undo"]
+__all__ = ["By", "CandidateChange", "Replay", "SampleChange", "Tally", "apply", "preview", "threshold_curve", "undo"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,45 +75,15 @@ class Replay:
     """The journal's number, where it was applied."""
 
 
-def preview(
-    db: Database,
-    threshold: float,
-    *,
-    tokenizer: TokenizerName | None = None,
-    rules: Collection[str] | None = None,
-    settings: RuleSettings = SHIPPED,
-    instances: bool | None = None,
-    progress: Progress = quiet,
-) -> Replay:
+def preview(db: Database, threshold: float, *, progress: Progress = quiet, **by: Unpack[By]) -> Replay:
     """What a replay at ``threshold`` would change; changes nothing (save for completing stored pairs).
 
-    ``rules`` are names of rules for instructions, with the order and the parameters of ``settings``; ``tokenizer`` is
-    how texts are cut. None: as the candidates were judged.
     Raises UsageError for an unknown rule or a threshold outside 0 to 1.
     """
-    plan = make_plan(
-        db,
-        threshold,
-        tokenizer=tokenizer,
-        rules=rules,
-        settings=settings,
-        instances=instances,
-        progress=progress,
-        brief=True,
-    )
-    return _changes(db, plan)
+    return _changes(db, make_plan(db, threshold, progress=progress, brief=True, **by))
 
 
-def apply(
-    db: Database,
-    threshold: float,
-    *,
-    tokenizer: TokenizerName | None = None,
-    rules: Collection[str] | None = None,
-    settings: RuleSettings = SHIPPED,
-    instances: bool | None = None,
-    progress: Progress = quiet,
-) -> Replay:
+def apply(db: Database, threshold: float, *, progress: Progress = quiet, **by: Unpack[By]) -> Replay:
     """Carry out what ``preview`` says, in one transaction, and journal it for ``undo``.
 
     Newly kept candidates go on where they stopped, so that a later generation fills them; newly rejected ones take
@@ -123,15 +92,7 @@ def apply(
     """
     _refuse_while_generating(db)
     seen = _state(db)
-    plan = make_plan(
-        db,
-        threshold,
-        tokenizer=tokenizer,
-        rules=rules,
-        settings=settings,
-        instances=instances,
-        progress=progress,
-    )
+    plan = make_plan(db, threshold, progress=progress, **by)
     with write(db):
         _refuse_while_generating(db)
         if _state(db) != seen:
@@ -222,53 +183,32 @@ def _candidate_change(outcome: Outcome, to_stage: str) -> CandidateChange:
     return CandidateChange(outcome.id, outcome.instruction, outcome.before, after, to_stage, score, neighbour)
 
 
-@dataclass(frozen=True, slots=True)
-class _SampleMove:
-    id: int
-    candidate_id: int
-    from_state: str
-    from_rule: str | None
-    to_state: str
-    to_rule: str | None
-
-
-def _sample_moves(db: Database, plan: Plan) -> tuple[list[_SampleMove], list[int]]:
+def _sample_moves(db: Database, plan: Plan) -> tuple[list[SampleOutcome], list[int]]:
     """What becomes of the samples of the candidates whose outcome differs, and the ids of those left to the person.
 
     A filtered sample that none of its own rules threw out went with its instruction, and comes back with it. Where the
     samples were judged anew, what becomes of every one of them.
     """
-    if plan.samples is not None:
-        return _judged_moves(plan, plan.samples)
-    changed = {outcome.id: outcome.after for outcome in plan.outcomes if outcome.before != outcome.after}
-    rows = db.execute(resources.query("replay_samples"), {"ids": json.dumps(list(changed))}).fetchall()
-    moves: list[_SampleMove] = []
-    untouched: list[int] = []
-    for sample_id, candidate_id, state, by, decided, failed in rows:
-        if by == RECLASSIFIED:
-            continue
-        rule = changed[candidate_id]
-        with_instruction = state == "filtered" and not failed and not decided
-        if rule is None:
-            if with_instruction:
-                moves.append(_SampleMove(sample_id, candidate_id, state, by, "pending", None))
-        elif with_instruction or (state == "pending" and not decided):
-            if (state, by) != ("filtered", rule):
-                moves.append(_SampleMove(sample_id, candidate_id, state, by, "filtered", rule))
-        elif state in ("pending", "accepted"):
-            untouched.append(sample_id)
-    return moves, untouched
-
-
-def _judged_moves(plan: Plan, samples: Sequence[SampleOutcome]) -> tuple[list[_SampleMove], list[int]]:
     after = {outcome.id: outcome.after for outcome in plan.outcomes}
-    moves = [
-        _SampleMove(s.id, s.candidate_id, s.from_state, s.from_rule, s.to_state, s.to_rule) for s in samples if s.moves
-    ]
-    untouched = [
-        s.id for s in samples if s.decided and s.from_state in ("pending", "accepted") and after[s.candidate_id]
-    ]
-    return moves, untouched
+    found: Sequence[SampleOutcome] | None = plan.samples
+    if found is None:
+        found = _with_instructions(db, {o.id: o.after for o in plan.outcomes if o.before != o.after})
+    untouched = [s.id for s in found if s.decided and s.from_state in ("pending", "accepted") and after[s.candidate_id]]
+    return [s for s in found if s.moves], untouched
+
+
+def _with_instructions(db: Database, changed: Mapping[int, str | None]) -> list[SampleOutcome]:
+    """The samples of the candidates that ``changed``, which says what rejects each now, or None."""
+    rows = db.execute(resources.query("replay_samples"), {"ids": json.dumps(list(changed))}).fetchall()
+    outcomes = []
+    for sample_id, candidate_id, state, by, decided, failed in rows:
+        to: tuple[str, str | None] = (state, by)
+        rule = changed[candidate_id]
+        went_along = state == "filtered" and not failed and by != RECLASSIFIED
+        if not decided and (went_along or (state == "pending" and rule)):
+            to = ("filtered", rule) if rule else ("pending", None)
+        outcomes.append(SampleOutcome(sample_id, candidate_id, state, by, *to, decided=bool(decided)))
+    return outcomes
 
 
 def _journal(db: Database, plan: Plan) -> int:

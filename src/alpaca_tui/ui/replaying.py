@@ -14,9 +14,7 @@ from alpaca_tui.core.errors import AlpacaError, Cancelled
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
-    from alpaca_tui.core.rouge import TokenizerName
-    from alpaca_tui.core.rule_settings import RuleSettings
-    from alpaca_tui.store.replays import Replay
+    from alpaca_tui.store.replays import By, Replay
     from alpaca_tui.ui.screens.base import AppScreen
 
 Progress = Callable[[int, int], None]
@@ -61,8 +59,7 @@ class Replaying:
         def work(db: Database, progress: Progress) -> News:
             from alpaca_tui.store import replays
 
-            tokenizer, names, settings = self._rules()
-            points = replays.threshold_curve(db, tokenizer, rules=names, settings=settings, progress=progress)
+            points = replays.threshold_curve(db, **self._rules(), progress=progress)
             return News(curve=tuple(kept for _, kept in points), candidates=db["candidates"].count)
 
         self._begin("drawing the curve", work)
@@ -73,11 +70,7 @@ class Replaying:
         def work(db: Database, progress: Progress) -> News:
             from alpaca_tui.store import replays
 
-            tokenizer, names, settings = self._rules()
-            found = replays.preview(
-                db, threshold, tokenizer=tokenizer, rules=names, settings=settings, progress=progress
-            )
-            return News(preview=found)
+            return News(preview=replays.preview(db, threshold, **self._rules(), progress=progress))
 
         self._begin(f"working out {threshold:.2f}", work)
 
@@ -87,8 +80,7 @@ class Replaying:
         def work(db: Database, progress: Progress) -> News:
             from alpaca_tui.store import replays
 
-            tokenizer, names, settings = self._rules()
-            done = replays.apply(db, threshold, tokenizer=tokenizer, rules=names, settings=settings, progress=progress)
+            done = replays.apply(db, threshold, **self._rules(), progress=progress)
             said = f"{len(done.candidates):,} instructions changed sides at {threshold:.2f}. u takes it back. "
             later = f"Generations go on filtering by config.toml: threshold = {threshold:.2f} makes it last."
             return News(said=said + later, changed=True)
@@ -105,14 +97,15 @@ class Replaying:
 
         self._begin("taking it back", work)
 
-    def _rules(self) -> tuple[TokenizerName, list[str], RuleSettings]:
+    def _rules(self) -> By:
         """The project's rules as ``config.toml`` has them now, so that a replay shows what changing them would do."""
         from alpaca_tui import config
         from alpaca_tui.core.instruction_rules import instruction_rules
 
         chosen = config.load(self._screen.cockpit.project).rules
         settings = chosen.settings()
-        return chosen.tokenizer, [rule.name for rule in instruction_rules(settings=settings)], settings
+        names = [rule.name for rule in instruction_rules(settings=settings)]
+        return {"tokenizer": chosen.tokenizer, "rules": names, "settings": settings}
 
     def _begin(self, doing: str, work: Callable[[Database, Progress], News]) -> None:
         screen = self._screen
