@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from alpaca_tui.core.instruction_rules import Content, Repetition
@@ -17,7 +18,7 @@ from alpaca_tui.core.rule_settings import SHIPPED, RuleSettings
 from alpaca_tui.core.rule_text import CONTENT_WORDS, normalise, starts_with_any
 
 NEEDS_OUTPUT = frozenset({"empty_output", "echo", "conflicting_outputs"})
-"""The rules that can't judge an instance before its output is written."""
+"""The rules that can't judge a draft: an instance whose output another model is to write."""
 
 EDITING_STEMS = (
     *("correct", "fix", "edit", "proofread", "grammar", "spell", "typo", "punctuat", "capital", "uppercase"),
@@ -220,6 +221,16 @@ class NearDuplicateInstance:
         if not instance.input.strip() and not other.input.strip():
             return of_output
         return min(of_output, rouge_l_text(instance.input, other.input, index.tokenizer))
+
+
+def draft_rules(rules: Sequence[InstanceRule]) -> list[InstanceRule]:
+    """Those of the rules that can judge a draft."""
+    return [rule for rule in rules if rule.name not in NEEDS_OUTPUT]
+
+
+def as_draft(instance: ParsedInstance) -> ParsedInstance:
+    """What is known of a draft: all but its output."""
+    return replace(instance, output="")
 
 
 def instance_rules(settings: RuleSettings = SHIPPED) -> tuple[InstanceRule, ...]:

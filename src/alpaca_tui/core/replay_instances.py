@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from alpaca_tui.core.instance_rules import NEEDS_OUTPUT, InstanceRule, Task
+from alpaca_tui.core.instance_rules import InstanceRule, Task, as_draft, draft_rules
 from alpaca_tui.core.records import ParsedInstance, Verdict
 from alpaca_tui.core.rule_context import Context
 from alpaca_tui.core.rule_settings import parameters_of, stamped
@@ -38,23 +38,19 @@ def rejudge_instances(
 
     Items of one task follow each other. Those that stand have no verdicts. ``context`` begins empty.
     """
-    shown = [rule for rule in rules if rule.name not in NEEDS_OUTPUT]
+    for_drafts = draft_rules(rules)
     for _, members in groupby(items, key=lambda item: item.task):
-        group = [_without_output(item) if item.draft else item for item in members]
+        group = [replace(item, instance=as_draft(item.instance)) if item.draft else item for item in members]
         every = tuple(item.instance for item in group)
         kept: list[Item] = []
         for item in group:
             verdicts: tuple[Verdict, ...] = ()
             if item.stands is None:
                 task = Task(item.instruction, every, tuple(one.instance for one in kept), context)
-                chosen = shown if item.draft else rules
+                chosen = for_drafts if item.draft else rules
                 verdicts = tuple(stamped(rule.judge(item.instance, task), parameters_of(rule)) for rule in chosen)
             if item.stands or (item.stands is None and first_failure(verdicts) is None):
                 kept.append(item)
             yield item, verdicts
         for item in kept:
             context.know_instance(item.id, item.instruction, item.instance.input, item.instance.output)
-
-
-def _without_output(item: Item) -> Item:
-    return replace(item, instance=replace(item.instance, output=""))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from sqlite_utils import Database
 
 from alpaca_tui.config import RulesConfig
 from alpaca_tui.core import rules
-from alpaca_tui.core.instance_rules import NEEDS_OUTPUT
+from alpaca_tui.core.instance_rules import as_draft, draft_rules
 from alpaca_tui.core.records import Neighbour, ParsedInstance, Verdict
 from alpaca_tui.core.replay import ORDER_DEPENDENT
 from alpaca_tui.core.rouge import TokenizerName
@@ -116,9 +115,8 @@ class Screen:
 
     def judge_drafts(self, instruction: str, instances: Sequence[ParsedInstance]) -> list[tuple[Verdict, ...]]:
         """The verdicts on instances whose outputs another model is to write: what their inputs are judged by."""
-        drafts = [replace(instance, output="") for instance in instances]
-        chosen = [rule for rule in self._instance_rules if rule.name not in NEEDS_OUTPUT]
-        return rules.judge_instances(instruction, drafts, chosen, self._context)
+        drafts = [as_draft(instance) for instance in instances]
+        return rules.judge_instances(instruction, drafts, draft_rules(self._instance_rules), self._context)
 
     def judge_output(self, instruction: str, instance: ParsedInstance, *, known: bool) -> tuple[Verdict, ...]:
         """The verdicts on another model's output to an instruction and input that are known already.

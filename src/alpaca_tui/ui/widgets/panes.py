@@ -79,30 +79,33 @@ class Pane(LinesView):
             self.post_message(self.Opened(self.OPENS))
 
 
-def _writing(snapshot: Snapshot) -> bool:
-    return any(job.slots for job in snapshot.active)
-
-
 class SeedsPane(Pane):
     """Seed tasks and pool: what the next prompt is drawn from."""
 
     TITLE = "Seed tasks and pool"
     OPENS = "seeds"
 
-    _listed: tuple[PoolLine, ...] = ()
-    _listed_at = 0.0
+    _listed: tuple[object, tuple[PoolLine, ...]] = (None, ())
+    """The newest instructions, and for which turn they were taken."""
 
     def part(self, snapshot: Snapshot) -> object:
         """The database's facts."""
         f = snapshot.facts
-        return f.seeds, f.seeds_enabled, f.classification, f.funnel.kept, f.newest, _writing(snapshot)
+        return f.seeds, f.seeds_enabled, f.classification, f.funnel.kept, f.newest, self._turn(snapshot)
+
+    def _turn(self, snapshot: Snapshot) -> object:
+        """Changes when the newest instructions are to be listed anew: while text streams in, every few seconds.
+
+        Every new instruction moves all lines, which nobody can read and a bad link has to carry.
+        """
+        writing = any(job.slots for job in snapshot.active)
+        return int(time.monotonic() / NEWEST_EVERY_S) if writing else snapshot.facts.newest
 
     def _newest(self) -> tuple[PoolLine, ...]:
-        """The newest instructions; while text streams in, renewed every few seconds: every one moves all lines."""
-        now = time.monotonic()
-        if not self._listed or not _writing(self.snapshot) or now - self._listed_at >= NEWEST_EVERY_S:
-            self._listed, self._listed_at = tuple(self.snapshot.facts.newest), now
-        return self._listed
+        turn = self._turn(self.snapshot)
+        if self._listed[0] != turn:
+            self._listed = (turn, self.snapshot.facts.newest)
+        return self._listed[1]
 
     def summary(self) -> Content:
         """Human and machine halves in one line."""
