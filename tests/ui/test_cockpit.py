@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from alpaca_tui.store import database, overview, projects
 from alpaca_tui.ui.options import UiOptions
+from alpaca_tui.ui.snapshot import PoolLine
+from alpaca_tui.ui.widgets import panes
 from alpaca_tui.ui.widgets.panes import Pane
 
 from .conftest import Opened, look, screen_text
@@ -143,3 +147,27 @@ async def test_the_snapshot_of_an_active_job_is_drawn_and_its_silence_is_marked(
     async with opened(project, (120, 40)) as (app, _):
         look(app)
         assert "G5 ! " in screen_text(app).split("\n")[-2]
+
+
+async def test_the_newest_instructions_move_every_few_seconds_while_text_streams_in(
+    opened: Opened, filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(panes, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    async with opened(filled, (120, 40)) as (app, pilot):
+
+        async def show(label: str, *, streaming: bool = True) -> str:
+            snapshot = app.snapshot
+            facts = replace(snapshot.facts, newest=(PoolLine(label, "Name a river."), *snapshot.facts.newest))
+            jobs = snapshot.jobs if streaming else tuple(replace(job, live=()) for job in snapshot.jobs)
+            app.show_snapshot(replace(snapshot, facts=facts, jobs=jobs))
+            await pilot.pause()
+            return screen_text(app)
+
+        await show("7001")
+        clock[0] += panes.NEWEST_EVERY_S
+        assert "7002 Name" in await show("7002")
+        assert "7003 Name" not in await show("7003")
+        clock[0] += panes.NEWEST_EVERY_S
+        assert "7004 Name" in await show("7004")
+        assert "7005 Name" in await show("7005", streaming=False)
