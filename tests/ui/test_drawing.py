@@ -13,9 +13,10 @@ from textual.color import Color
 from textual.content import Content
 
 from alpaca_tui.core.records import Funnel
+from alpaca_tui.core.visible import one_line, printable
 from alpaca_tui.ui import charts, figures, theming
 from alpaca_tui.ui.glyphs import ASCII, UNICODE
-from alpaca_tui.ui.literal import literal, one_line, printable
+from alpaca_tui.ui.literal import literal
 from alpaca_tui.ui.screens.jobs import STYLES, state_sign
 from alpaca_tui.ui.widgets import funnel
 from alpaca_tui.ui.widgets.lines import changed_rows, wrap

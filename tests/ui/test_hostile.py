@@ -10,11 +10,11 @@ import pytest
 from rich.cells import cell_len
 
 from alpaca_tui.core.records import ParsedInstance, Verdict
+from alpaca_tui.core.visible import BIDI, CONTROL, SURROGATES
 from alpaca_tui.jobs import live, logs
 from alpaca_tui.store import candidates, datasets, decisions, jobs, suites
 from alpaca_tui.store.database import write
 from alpaca_tui.ui.app import CockpitApp
-from alpaca_tui.ui.literal import BIDI, CONTROL, SURROGATES
 
 from . import seeding
 from .conftest import Opened, screen_text

@@ -132,7 +132,7 @@ def _converse(talk: Talk, pack: Pack, settings: Settings, spec: str) -> None:
     with suppress(ImportError):
         import readline  # noqa: F401 - gives input() editing and a history
 
-    from alpaca_tui.ui.literal import printable
+    from alpaca_tui.core.visible import printable
 
     common.narrate(f"{printable(spec)} is ready. {COMMANDS}.")
     if not settings.turns:
@@ -159,7 +159,7 @@ def _converse(talk: Talk, pack: Pack, settings: Settings, spec: str) -> None:
 
 
 def _one_answer(talk: Talk, pack: Pack, settings: Settings, instruction: str) -> None:
-    from alpaca_tui.ui.literal import printable
+    from alpaca_tui.core.visible import printable
 
     prompt = _prompt(pack, settings, instruction, settings.input)
     settings.input = ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 import typer
 
 from alpaca_tui import config
-from alpaca_tui.core.text import inert_json, is_unsafe
+from alpaca_tui.core.text import inert_json
+from alpaca_tui.core.visible import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,24 +67,18 @@ def shown(text: str, stream: TextIO) -> str:
 
     Into a pipe or a file it goes as it is, but for lone surrogates, which cannot be encoded.
     """
-    if not is_unsafe(text):
-        return text
-    if not stream.isatty():
-        return text.encode("utf-8", "replace").decode("utf-8")
-    from alpaca_tui.ui.literal import printable
-
-    return printable(text)
+    return printable(text) if stream.isatty() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _console() -> Console:
     """A console on stdout whose every string, also in tables, passes through ``shown``."""
-    from rich.console import Console, ConsoleOptions, RenderableType
-    from rich.segment import Segment
+    from rich.console import Console
+    from rich.text import Text
 
     class InertConsole(Console):
-        def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
-            for segment in super().render(renderable, options):
-                yield segment if segment.control else Segment(shown(segment.text, sys.stdout), segment.style)
+        # Before anything is measured: a sign takes a cell where the character that it stands for took none.
+        def render_str(self, text: str, **named: Any) -> Text:
+            return super().render_str(shown(text, sys.stdout), **named)
 
     return InertConsole(highlight=False, markup=False, emoji=False)
 

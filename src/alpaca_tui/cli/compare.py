@@ -219,7 +219,7 @@ def _act(sitting: Sitting, key: str) -> bool:
 
 
 def _show(blind: Blind, sitting: Sitting) -> None:
-    from alpaca_tui.ui.literal import printable
+    from alpaca_tui.core.visible import printable
 
     standing = sitting.comparison.standing()
     done = standing.tally.judged

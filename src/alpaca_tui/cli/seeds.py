@@ -69,7 +69,6 @@ def _seed_json(row: SeedRow, usage: SeedUsage) -> dict[str, Any]:
 
 def _print_seeds(console: Console, rows: list[SeedRow], usage: dict[int, SeedUsage]) -> None:
     from rich.table import Table
-    from rich.text import Text
 
     from alpaca_tui.core.text import one_line
 
@@ -84,8 +83,8 @@ def _print_seeds(console: Console, rows: list[SeedRow], usage: dict[int, SeedUsa
         used = usage[row.id]
         marks = ("" if row.enabled else "off ") + ("class" if row.task.is_classification else "")
         counts = [str(n) for n in (used.drawn, used.accepted, used.rejected)]
-        instruction = Text(one_line(row.task.instruction), style="" if row.enabled else "dim")
-        table.add_row(str(row.id), marks.strip(), *counts, instruction)
+        style = None if row.enabled else "dim"
+        table.add_row(str(row.id), marks.strip(), *counts, one_line(row.task.instruction), style=style)
     console.print(table)
     off = sum(not row.enabled for row in rows)
     console.print(_counted(len(rows), "seed") + (f", {off} of them off" if off else ""))

@@ -8,16 +8,7 @@ import re
 # surrogate cannot be encoded as UTF-8.
 _INERT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
-# What can act on a terminal, hide in it, turn its line or fail to encode; wider than what is cleaned from stored text.
-_UNSAFE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e0fff]"
-)
 _UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\ud800-\udfff\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-
-
-def is_unsafe(text: str) -> bool:
-    """Whether a character of the text could drive, mislead or break a terminal (or cannot be encoded)."""
-    return _UNSAFE.search(text) is not None
 
 
 def inert_json(text: str) -> str:

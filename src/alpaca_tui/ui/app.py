@@ -22,9 +22,9 @@ from textual.screen import Screen
 
 from alpaca_tui import resources
 from alpaca_tui.core.errors import AlpacaError
+from alpaca_tui.core.visible import printable
 from alpaca_tui.ui import bindings, glyphs, theming
 from alpaca_tui.ui.linefilters import AsciiFilter, InertFilter
-from alpaca_tui.ui.literal import printable
 from alpaca_tui.ui.options import UiOptions
 from alpaca_tui.ui.screens.base import AppScreen
 from alpaca_tui.ui.screens.cockpit import CockpitScreen

@@ -8,11 +8,12 @@ from textual.content import Content, Span
 
 from alpaca_tui.core import preference
 from alpaca_tui.core.answers import METRICS, Metric
+from alpaca_tui.core.visible import printable
 from alpaca_tui.store.comparisons import Standing
 from alpaca_tui.store.evaluations import EvaluationItem, EvaluationRow
 from alpaca_tui.store.suites import SuiteTask
 from alpaca_tui.ui.glyphs import Glyphs
-from alpaca_tui.ui.literal import MAX_SHOWN, literal, literal_line, printable
+from alpaca_tui.ui.literal import MAX_SHOWN, literal, literal_line
 from alpaca_tui.ui.review_card import heading, named
 from alpaca_tui.ui.widgets.lines import EMPTY
 

@@ -8,7 +8,7 @@ from rich.segment import Segment
 from textual.color import Color
 from textual.filter import LineFilter
 
-from alpaca_tui.ui.literal import BIDI, CONTROL, SURROGATES
+from alpaca_tui.core.visible import BIDI, CONTROL, SURROGATES
 
 _INERT = re.compile(f"[{CONTROL}\n\t{BIDI}{SURROGATES}]")
 

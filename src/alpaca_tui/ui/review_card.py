@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from textual.content import Content, Span
 
+from alpaca_tui.core.visible import printable
 from alpaca_tui.store.samples import VerdictRow
 from alpaca_tui.ui.glyphs import Glyphs
-from alpaca_tui.ui.literal import MAX_SHOWN, literal, literal_line, printable
+from alpaca_tui.ui.literal import MAX_SHOWN, literal, literal_line
 from alpaca_tui.ui.review_queue import Card
 from alpaca_tui.ui.widgets.lines import EMPTY
 

@@ -13,10 +13,11 @@ from textual.content import Content
 
 from alpaca_tui.core.errors import AlpacaError
 from alpaca_tui.core.query import REJECTS, Is, Query, QueryError, Term, parse
+from alpaca_tui.core.visible import printable
 from alpaca_tui.store import browse, decisions, finding
 from alpaca_tui.store.browse import Reject
 from alpaca_tui.ui import review_card
-from alpaca_tui.ui.literal import literal, literal_line, printable
+from alpaca_tui.ui.literal import literal, literal_line
 from alpaca_tui.ui.replaying import News, Replaying
 from alpaca_tui.ui.screens.base import AppScreen
 from alpaca_tui.ui.snapshot import Snapshot

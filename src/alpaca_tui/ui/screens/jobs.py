@@ -11,11 +11,12 @@ from textual.containers import Container
 from textual.content import Content
 
 from alpaca_tui.core.query import JOBS, Query, QueryError, Value, holds, parse
+from alpaca_tui.core.visible import printable
 from alpaca_tui.jobs import logs
 from alpaca_tui.store import jobs
 from alpaca_tui.ui.figures import clock, duration, number
 from alpaca_tui.ui.glyphs import Glyphs
-from alpaca_tui.ui.literal import literal, literal_line, printable
+from alpaca_tui.ui.literal import literal, literal_line
 from alpaca_tui.ui.screens.base import AppScreen
 from alpaca_tui.ui.snapshot import JobView, Snapshot
 from alpaca_tui.ui.widgets.ask import AskLine

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from textual import on
 
 from alpaca_tui.core.errors import AlpacaError
+from alpaca_tui.core.visible import printable
 from alpaca_tui.store import browse, decisions
 from alpaca_tui.ui import editing, review_card
-from alpaca_tui.ui.literal import printable
 from alpaca_tui.ui.screens.reviewing import Reasons, Reviewing
 from alpaca_tui.ui.widgets.ask import AskLine
 
