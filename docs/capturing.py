@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from unittest import mock
 
@@ -20,10 +21,11 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.pilot import Pilot
 
-from alpaca_tui.store import database, samples
+from alpaca_tui.store import comparisons, database, evaluations, samples
 from alpaca_tui.ui import reader
 from alpaca_tui.ui.app import CockpitApp
 from alpaca_tui.ui.options import UiOptions
+from alpaca_tui.ui.screens.review import ReviewScreen
 from alpaca_tui.ui.snapshot import Machine
 
 NOW = 1_790_000_000.0
@@ -63,7 +65,12 @@ def fill(project: Path) -> None:
         sys.path.insert(0, tests)
     from ui import seeding
 
-    seeding.close(seeding.fill(project).db)
+    made = seeding.fill(project)
+    # Every two evaluations of a suite, so that the blind comparison has the same sides each time.
+    for one, other in combinations(evaluations.all_evaluations(made.db), 2):
+        if one.suite_id == other.suite_id:
+            comparisons.open_comparison(made.db, one, other, seed=7)
+    seeding.close(made.db)
 
 
 async def lead(app: CockpitApp, pilot: Pilot[None], project: Path, shot: Shot) -> None:
@@ -79,8 +86,8 @@ async def lead(app: CockpitApp, pilot: Pilot[None], project: Path, shot: Shot) -
             await pilot.pause()
         if shot.sample:
             found = [row.id for row in samples.page(db, limit=10_000) if row.instruction.startswith(shot.sample)]
-            if found:
-                app.screen.show_sample(found[0])  # type: ignore[attr-defined]
+            if found and isinstance(app.screen, ReviewScreen):
+                app.screen.show_sample(found[0])
                 await pilot.pause()
     finally:
         db.conn.close()
