@@ -13,7 +13,7 @@ help:
 	@echo "make test   set up, run every check and test"
 	@echo "make demo   the whole main job without a terminal, on the embedded model ($(DEMO))"
 	@echo "make check  lint, format, types, import contracts, packaging"
-	@echo "make docs   render the screenshots again"
+	@echo "make docs   render the screenshots (of the demo's project, or PROJECT), the tour and the goldens again"
 
 $(BIN)/python:
 	@echo "creating the environment in $(VENV)"
@@ -54,8 +54,8 @@ check: dev
 test: dev model
 	$(BIN)/python -m pytest
 
-docs: dev model
-	$(BIN)/python docs/screenshots.py $(if $(PROJECT),--project $(PROJECT))
+docs: dev $(if $(PROJECT),,demo)
+	$(BIN)/python docs/screenshots.py --project $(or $(PROJECT),$(DEMO))
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache

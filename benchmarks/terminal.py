@@ -30,6 +30,19 @@ class Terminal:
         self._child.delaybeforesend = None  # else pexpect waits 50 ms before each key
         self.process = psutil.Process(self._child.pid)
 
+    def processes(self) -> list[psutil.Process]:
+        """The program and all that it has started."""
+        return [self.process, *self.process.children(recursive=True)]
+
+    def cpu_s(self) -> float:
+        """Seconds of processor time that they have taken."""
+        return sum(sum(process.cpu_times()[:2]) for process in self.processes())
+
+    def memory_mb(self) -> dict[str, float]:
+        """Their resident, proportional and unique memory in MB (10^6 bytes)."""
+        found = [process.memory_full_info() for process in self.processes()]
+        return {name: sum(getattr(info, name) for info in found) / 1e6 for name in ("rss", "pss", "uss")}
+
     def lines(self) -> list[str]:
         """The screen's lines now."""
         return list(self._screen.display)
@@ -97,9 +110,3 @@ def percentile(values: list[float], share: float) -> float:
     """The smallest value that at least ``share`` of the values do not exceed."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(len(ordered) * share) - 1)]
-
-
-def memory_mb(process: psutil.Process) -> dict[str, float]:
-    """Resident, proportional and unique memory of a process in MB (10^6 bytes)."""
-    info = process.memory_full_info()
-    return {name: getattr(info, name) / 1e6 for name in ("rss", "pss", "uss") if hasattr(info, name)}

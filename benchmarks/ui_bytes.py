@@ -19,14 +19,9 @@ from terminal import Terminal, at_rest, cockpit
 
 def measure(terminal: Terminal, seconds: float) -> tuple[float, float]:
     """Bytes a second, and the processor's share in percent of one core."""
-    before = _cpu(terminal)
+    before = terminal.cpu_s()
     sent = terminal.settle(seconds, draw=False)
-    return sent / seconds, 100 * (_cpu(terminal) - before) / seconds
-
-
-def _cpu(terminal: Terminal) -> float:
-    every = [terminal.process, *terminal.process.children(recursive=True)]
-    return sum(sum(process.cpu_times()[:2]) for process in every)
+    return sent / seconds, 100 * (terminal.cpu_s() - before) / seconds
 
 
 def watched(project: Path, seconds: float, *flags: str) -> tuple[float, float]:
@@ -48,7 +43,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder) / "bigproject"
-        fill(project, given.samples, 7)
+        fill(project, given.samples, 7).close()
         print(f"{given.samples:,} samples, {given.seconds:.0f} s each        bytes/s   budget   of a core  budget")
         for name, flags in (("idle", ()), ("idle --slow", ("--slow",))):
             sent, share = watched(project, given.seconds, *flags)

@@ -15,60 +15,31 @@ import json
 import random
 import re
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-import pexpect
-import pyte
 from big_project import fill
+from terminal import Terminal, cockpit, percentile
 
 BETWEEN_S = 0.05
 KEYS = ("a",) * 5 + ("r",) * 3 + ("s", "R2", "u")
 
 
 class Reviewer:
-    """The cockpit in a pty, and the screen as the reviewer sees it."""
+    """The cockpit in a pty, and the line that names the card."""
 
-    def __init__(self, project: Path, columns: int, rows: int) -> None:
-        command = str(Path(sys.executable).with_name("alpaca-tui"))
-        self._child = pexpect.spawn(command, ["--project", str(project)], dimensions=(rows, columns), timeout=30)
-        self._child.delaybeforesend = None  # else pexpect waits 50 ms before each key, within what is measured
-        self._screen = pyte.Screen(columns, rows)
-        self._stream = pyte.ByteStream(self._screen)
-        self.bytes = 0
-
-    def head(self) -> str:
-        """The line that names the card."""
-        return self._screen.display[1]
-
-    def wait(self, met: re.Pattern[str], but: str = "") -> float:
-        """Wait until the head matches (and is not ``but``); return when the bytes for it had come."""
-        end = time.perf_counter() + 30
-        while time.perf_counter() < end:
-            try:
-                found = self._child.read_nonblocking(1 << 16, timeout=0.5)
-            except pexpect.TIMEOUT:
-                continue
-            at = time.perf_counter()
-            self.bytes += len(found)
-            self._stream.feed(found)
-            if met.search(self.head()) and self.head() != but:
-                return at
-        raise SystemExit(f"the head never became {met.pattern!r}: {self.head()!r}")
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
 
     def press(self, keys: str, met: re.Pattern[str]) -> float:
         """Milliseconds from the keys to the head that answers them."""
-        before = self.head()
-        start = time.perf_counter()
-        self._child.send(keys)
-        return (self.wait(met, before) - start) * 1000
+        before = self._terminal.lines()[1]
 
-    def close(self) -> None:
-        """End the cockpit."""
-        self._child.send("q")
-        self._child.close(force=True)
+        def answered(lines: list[str]) -> bool:
+            return lines[1] != before and met.search(lines[1]) is not None
+
+        return self._terminal.press(keys, answered, met.pattern)
 
 
 ANSWER = {
@@ -113,19 +84,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         project = Path(directory) / "big"
         fill(project, given.samples, given.seed).close()
-        reviewer = Reviewer(project, given.columns, given.rows)
-        took = review(reviewer, given.judge, given.query, given.seed)
-        reviewer.close()
+        terminal = cockpit(project, columns=given.columns, rows=given.rows)
+        took = review(Reviewer(terminal), given.judge, given.query, given.seed)
+        terminal.close()
     every = [one for key, some in took.items() if key != "/" for one in some]
     figures = {
         "samples": given.samples,
         "judged": given.judge,
         "keys": len(every),
-        "bytes_per_key": reviewer.bytes // len(every),
+        "bytes_per_key": terminal.bytes // len(every),
     }
     for name, some in [("all", every), *sorted(took.items())]:
-        ordered = sorted(some)
-        p95 = ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
+        p95 = percentile(some, 0.95)
         figures[name] = {"median_ms": round(statistics.median(some), 1), "p95_ms": round(p95, 1), "n": len(some)}
         print(f"{name:>4}  {len(some):4} keys  median {statistics.median(some):6.1f} ms  p95 {p95:6.1f} ms")
     if given.json:

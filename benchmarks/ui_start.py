@@ -15,9 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-import psutil
 from big_project import fill
-from terminal import Terminal, at_rest, cockpit, memory_mb
+from terminal import Terminal, at_rest, cockpit
 
 BUDGET_S = 0.5
 BUDGET_MB = 120
@@ -51,11 +50,7 @@ def memory(project: Path) -> dict[str, float]:
             terminal.type("\x1b[6~")
             terminal.settle(0.02)
     at_rest(terminal)
-    processes = [terminal.process, *terminal.process.children(recursive=True)]
-    sums: dict[str, float] = {}
-    for process in processes:
-        for name, value in memory_mb(psutil.Process(process.pid)).items():
-            sums[name] = sums.get(name, 0.0) + value
+    sums = terminal.memory_mb()
     terminal.close()
     return sums
 
@@ -68,7 +63,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder) / "bigproject"
-        fill(project, given.samples, 7)
+        fill(project, given.samples, 7).close()
         ours, empty = [], []
         for _ in range(given.runs):
             ours.append(first_frame(cockpit(project), "bigproject"))

@@ -53,7 +53,7 @@ def stopped() -> Iterator[None]:
         for name in ("NO_COLOR", "TEXTUAL_THEME", "TEXTUAL_ANIMATIONS"):
             os.environ.pop(name, None)
         time.tzset()
-        with mock.patch("time.time", lambda: NOW):
+        with mock.patch("time.time", lambda: NOW), mock.patch.object(reader, "machine", lambda _: MACHINE):
             yield
     time.tzset()
 
@@ -77,8 +77,7 @@ async def lead(app: CockpitApp, pilot: Pilot[None], project: Path, shot: Shot) -
     """Press the shot's keys on the snapshot of the project."""
     db = database.open_project(project)
     try:
-        with mock.patch.object(reader, "machine", lambda _: MACHINE):
-            app.show_snapshot(reader.read_snapshot(project, db))
+        app.show_snapshot(reader.read_snapshot(project, db))
         await pilot.pause()
         for key in shot.keys:
             await pilot.press(key)

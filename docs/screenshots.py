@@ -1,7 +1,7 @@
 """Renders what `make docs` renews: ``python docs/screenshots.py [--project DIR | --only-goldens]``.
 
-The screenshots (SVG), the tour (docs/TOUR.md) and the goldens (tests/ui/goldens) come from the project and the stopped
-clock of ``capturing``. With ``--project`` the screenshots alone are taken, of that project.
+The screenshots (SVG) are those of the project given, which `make docs` lets the demo make: a real run. The tour
+(docs/TOUR.md) and the goldens (tests/ui/goldens) come from the project and the stopped clock of ``capturing``.
 """
 
 from __future__ import annotations
@@ -101,14 +101,13 @@ def write(path: Path, text: str) -> None:
 def main() -> None:
     """Write every picture, frame and golden."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--project", type=Path, help="take the screenshots of this project")
+    parser.add_argument("--project", type=Path, help="take the screenshots of this project, too")
     parser.add_argument("--only-goldens", action="store_true", help="write tests/ui/goldens and nothing else")
     parser.add_argument("--out", type=Path, default=HERE / "screenshots")
     options = parser.parse_args()
     if options.project:
         for shot in SHOTS:
             write(options.out / f"{shot.name}.svg", asyncio.run(svg(options.project, shot)))
-        return
     with tempfile.TemporaryDirectory() as folder, stopped():
         project = Path(folder) / "wool"
         fill(project)
@@ -116,8 +115,6 @@ def main() -> None:
             write(GOLDENS / f"{shot.name}.txt", readable(asyncio.run(capture(project, shot))))
         if options.only_goldens:
             return
-        for shot in SHOTS:
-            write(options.out / f"{shot.name}.svg", asyncio.run(svg(project, shot)))
         write(HERE / "TOUR.md", tour(Path(folder) / "tour"))
 
 
