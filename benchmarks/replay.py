@@ -25,8 +25,11 @@ from typing import Any
 from novelty import texts as sentences
 
 from alpaca_tui.cli.filter_file import filter_file
-from alpaca_tui.core.records import Completion, Neighbour, Request, SamplingParams
+from alpaca_tui.core.instance_rules import instance_rules
+from alpaca_tui.core.records import Completion, Neighbour, ParsedInstance, Request, SamplingParams
 from alpaca_tui.core.replay import rejudge
+from alpaca_tui.core.replay_instances import Item, rejudge_instances
+from alpaca_tui.core.rule_context import Context
 from alpaca_tui.core.rules import first_failure, instruction_rules
 from alpaca_tui.store import candidates, completions, jobs, neighbours, projects, replays, seeds
 from alpaca_tui.store.completions import Call
@@ -124,6 +127,18 @@ def measure_project(db: Any, figures: dict[str, Any], check: bool) -> None:
         print("  the curve equals full replays at 0.5, 0.6 and 0.85")
 
 
+def measure_instances(count: int, redundant: float, figures: dict[str, Any]) -> None:
+    """Every sample judged anew by the rules for instances: half of them with an input, outputs of two sentences."""
+    some = texts(3 * count, redundant)
+    items = [
+        Item(i, (i, i), some[i], ParsedInstance(0, some[-i - 1] if i % 2 else "", f"{some[count + i]} {some[i]}"))
+        for i in range(count)
+    ]
+    with clock(figures, "judge every sample anew (changed rules for instances)"):
+        judged = list(rejudge_instances(items, instance_rules(), Context()))
+    print(f"  {sum(first_failure(verdicts) is None for _, verdicts in judged):,} of {count:,} samples kept")
+
+
 def main() -> None:
     """Parse the flags, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -139,6 +154,7 @@ def main() -> None:
         db = fill(Path(name), instructions, figures)
         measure_project(db, figures, flags.check)
         db.close()
+    measure_instances(flags.texts, flags.redundant, figures)
     if flags.json:
         flags.json.write_text(json.dumps(figures, indent=1))
 
