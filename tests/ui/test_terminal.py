@@ -36,7 +36,8 @@ class Terminal:
 
     def __init__(self, project: Path, code: str = RUN, columns: int = 100, rows: int = 30) -> None:
         env = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
-        env.pop("NO_COLOR", None)
+        for name in ("NO_COLOR", "COLUMNS", "LINES"):  # the pty says how large it is
+            env.pop(name, None)
         self.child = pexpect.spawn(sys.executable, ["-c", code, str(project)], env=env, dimensions=(rows, columns))
         self.screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self.screen)
