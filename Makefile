@@ -52,7 +52,7 @@ check: dev
 	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_packaging.py
 
 test: dev model
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 docs: dev $(if $(PROJECT),,demo)
 	$(BIN)/python docs/screenshots.py --project $(or $(PROJECT),$(DEMO))

@@ -90,6 +90,7 @@ class CockpitApp(App[None], inherit_bindings=False):
         self.work = Work(self)
         self.keymap: Mapping[str, str] = {}
         self._watch = watch
+        self._over = False
         # Before every other filter: nothing that a widget draws reaches the terminal as a control sequence.
         self._filters.insert(0, InertFilter())
         if self.options.ascii:
@@ -122,26 +123,25 @@ class CockpitApp(App[None], inherit_bindings=False):
         self.watcher.stop()
 
     def _signalled(self, number: signal.Signals) -> None:
+        if self._over:
+            os._exit(128 + number)
         self.exit(return_code=128 + number)
 
     async def run_async(self, *given: Any, **named: Any) -> None:
-        """As Textual's; afterwards signals do again what they do to any process.
+        """As Textual's; once it is over and the terminal is restored, a signal ends the process at once.
 
-        A thread may hold the process up a little longer. A terminal that hangs up meanwhile sends SIGHUP and SIGCONT:
-        ours would ignore the one, and Textual's answer to the other is to read from the dead terminal without end.
+        A thread may hold the process up a little longer; what that has not committed, SQLite undoes. A terminal that
+        goes away meanwhile sends SIGHUP and SIGCONT, and Textual's answer to the latter would be to read from the dead
+        terminal without end. Our handlers stay: a signal that is on its way while one is removed gets lost.
         """
         try:
             await super().run_async(*given, **named)
         finally:
+            self._over = True
             if not self.is_headless:
-                loop = asyncio.get_running_loop()
-                for number in (signal.SIGTERM, signal.SIGHUP):
-                    loop.remove_signal_handler(number)
                 for number in (signal.SIGTSTP, signal.SIGCONT):
                     signal.signal(number, signal.SIG_DFL)
-                if (
-                    self.return_code or 0
-                ) > 128:  # told to end: wait for no thread; what it had not committed is undone
+                if (self.return_code or 0) > 128:
                     os._exit(self.return_code or 0)
 
     def _read_config(self) -> None:
