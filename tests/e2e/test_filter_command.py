@@ -244,6 +244,22 @@ def test_an_accepted_sample_stays(project: Path) -> None:
     assert row.state == "accepted"
 
 
+def test_a_rule_for_outputs_changed_in_the_config_is_replayed_and_undone(project: Path) -> None:
+    """Sample 2, still to be judged, is thrown out by a new word; sample 1 stays, for a person has accepted it."""
+    assert answer("--project", project, "filter")["samples"] is None
+    (project / "config.toml").write_text('[rules.content]\nmore = ["food", "bees"]\n')
+    value = answer("--project", project, "filter")
+    assert value["samples"] == {"before": {"kept": 2, "rejected": {}}, "kept": 1, "rejected": {"content": 1}}
+    assert [(change["id"], change["rule"]) for change in value["changes"]["samples"]] == [(2, "content")]
+    assert answer("--project", project, "filter", "--no-instances")["samples"] is None
+    said = alpaca("--project", project, "filter", "--apply").stdout
+    assert "samples" in said and "0 samples come back, 1 go: 2" in said
+    assert answer("--project", project, "status")["samples"]["pending"] == 0
+    answer("--project", project, "filter", "--undo")
+    assert answer("--project", project, "status")["samples"]["pending"] == 1
+    assert "--instances" in refusal(2, "filter", __file__, "--instances")
+
+
 def test_the_curve(project: Path) -> None:
     value = answer("--project", project, "filter", "--curve")
     assert [x for x, _ in value["curve"]] == [x / 100 for x in range(50, 101)]
