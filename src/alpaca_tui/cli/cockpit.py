@@ -7,10 +7,11 @@ import typer
 from alpaca_tui.cli import common
 
 
-def open(ctx: typer.Context, *, ascii: bool, slow: bool, readonly: bool, mouse: bool) -> int:
+def open(ctx: typer.Context, *, ascii: bool, slow: bool, readonly: bool, mouse: bool, fresh: bool) -> int:
     """Run the cockpit; return its exit code."""
     from alpaca_tui.ui.app import UiOptions, run
 
     project = common.project_dir(ctx)
     common.open_db(ctx, create=not readonly).close()
-    return run(project, options=UiOptions(ascii=ascii, slow=slow, readonly=readonly, no_mouse=not mouse))
+    options = UiOptions(ascii=ascii, slow=slow, readonly=readonly, no_mouse=not mouse, restore=True, fresh=fresh)
+    return run(project, options=options)

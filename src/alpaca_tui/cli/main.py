@@ -43,6 +43,7 @@ def root(
     slow: Annotated[bool, typer.Option("--slow", help="Cockpit: four frames a second, no animation.")] = False,
     readonly: Annotated[bool, typer.Option("--readonly", help="Cockpit: watch only.")] = False,
     no_mouse: Annotated[bool, typer.Option("--no-mouse", help="Cockpit: leave the mouse to the terminal.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Cockpit: begin anew, not where it was left.")] = False,
 ) -> None:
     if show_version:
         typer.echo(f"alpaca-tui {version('alpaca-tui')}")
@@ -53,7 +54,9 @@ def root(
             raise AlpacaError("the cockpit needs a terminal; for scripts there are commands, see: alpaca-tui --help")
         from alpaca_tui.cli import cockpit
 
-        raise typer.Exit(cockpit.open(ctx, ascii=ascii_only, slow=slow, readonly=readonly, mouse=not no_mouse))
+        raise typer.Exit(
+            cockpit.open(ctx, ascii=ascii_only, slow=slow, readonly=readonly, mouse=not no_mouse, fresh=fresh)
+        )
 
 
 def _register() -> None:

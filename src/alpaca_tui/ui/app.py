@@ -28,6 +28,7 @@ from alpaca_tui.ui.linefilters import AsciiFilter, InertFilter
 from alpaca_tui.ui.options import UiOptions
 from alpaca_tui.ui.screens.base import AppScreen
 from alpaca_tui.ui.screens.cockpit import CockpitScreen
+from alpaca_tui.ui.session import SAVE_EVERY_S, Session
 from alpaca_tui.ui.snapshot import Snapshot
 from alpaca_tui.ui.watcher import SnapshotArrived, Watcher
 from alpaca_tui.ui.widgets.frame import NavBar
@@ -81,9 +82,14 @@ class CockpitApp(App[None], inherit_bindings=False):
     ENABLE_COMMAND_PALETTE = True
 
     def __init__(self, project: Path, options: UiOptions | None = None, *, watch: bool = True) -> None:
-        super().__init__()
         self.project = project
         self.options = options or UiOptions()
+        self.session = Session(
+            project, enabled=self.options.restore and not self.options.readonly, fresh=self.options.fresh
+        )
+        if self.session.screen is not None:
+            self.DEFAULT_MODE = self.session.screen  # type: ignore[misc]  # read once, by the line below
+        super().__init__()
         self.glyphs = glyphs.ASCII if self.options.ascii else glyphs.UNICODE
         self.snapshot = Snapshot(project.name)
         self.watcher = Watcher(project, self.options, self.post_message)
@@ -97,7 +103,8 @@ class CockpitApp(App[None], inherit_bindings=False):
             self._filters.append(AsciiFilter())
         for theme in theming.themes():
             self.register_theme(theme)
-        self.theme = self.options.theme if self.options.theme in self.available_themes else theming.DEFAULT
+        self._configured_theme = theming.DEFAULT
+        self._use_theme(self.options.theme)
         if self.options.slow:
             self.animation_level = "none"
 
@@ -115,8 +122,12 @@ class CockpitApp(App[None], inherit_bindings=False):
             for number in (signal.SIGTERM, signal.SIGHUP):
                 loop.add_signal_handler(number, self._signalled, number)
         self._read_config()
+        if self.session.problem:
+            self.say(self.session.problem)
         if self._watch:
             self.call_after_refresh(self.watcher.start)
+        if self.options.restore:
+            self.set_interval(SAVE_EVERY_S, self.save_session)
 
     def on_unmount(self) -> None:
         """The watcher ends with the app; jobs don't."""
@@ -154,11 +165,30 @@ class CockpitApp(App[None], inherit_bindings=False):
             return
         self.keymap = dict(ui.keys)
         self.set_keymap(self.keymap)
-        if ui.theme in self.available_themes and self.options.theme == theming.DEFAULT:
-            self.theme = ui.theme or self.theme
+        if ui.theme and self.options.theme == theming.DEFAULT:
+            self._use_theme(ui.theme)
         unknown = bindings.unknown_ids(self.keymap)
         if unknown:
             self.say(f"config.toml, [ui.keys]: no command is called {', '.join(unknown)}; ? lists them.", "warning")
+
+    def _use_theme(self, configured: str) -> None:
+        """The configured theme where there is one of that name, or the one that was chosen over it by key."""
+        if configured in self.available_themes:
+            self._configured_theme = configured
+        chosen = self.session.theme(self._configured_theme)
+        self.theme = chosen if chosen in self.available_themes else self._configured_theme
+
+    def save_session(self) -> None:
+        """Keep where the person is for the next start."""
+        for screen in self.screen_stack:
+            if isinstance(screen, AppScreen) and screen.is_mounted:
+                screen.keep_place()
+        self.session.save(self.current_mode, self.theme, self._configured_theme)
+
+    def exit(self, *given: Any, **named: Any) -> None:
+        """As Textual's; where the person was is kept first."""
+        self.save_session()
+        super().exit(*given, **named)
 
     @cached_property
     def config(self) -> Config:

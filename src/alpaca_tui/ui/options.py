@@ -17,6 +17,10 @@ class UiOptions:
     """Watch only: nothing is decided, started or stopped."""
     no_mouse: bool = False
     """Leave the mouse to the terminal."""
+    restore: bool = False
+    """Begin where the cockpit was left, and keep where it is left this time."""
+    fresh: bool = False
+    """Begin at the first screen all the same."""
     theme: str = "alpaca-night"
     """The colour theme."""
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlite_utils import Database
@@ -82,6 +84,16 @@ class ReviewQueue:
         """Show the first sample of the queue; False where there is none."""
         self._place = -1
         return self.forward()
+
+    def resume(self, sample_id: int) -> bool:
+        """Show that sample where the query finds it; else the one after it by age, or the first in another order."""
+        self._place = -1
+        with suppress(ValueError):
+            self._place = self._ids.index(sample_id) - 1
+            return self.forward()
+        if self.order == "oldest":
+            self._place = bisect_left(self._ids, sample_id) - 1
+        return self.forward() or self.first()
 
     def forward(self) -> bool:
         """Show the next sample that the query still finds; False at the end (nothing moves)."""

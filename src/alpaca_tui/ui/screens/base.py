@@ -9,9 +9,11 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
 from textual.screen import Screen
+from textual.widgets import Input
 
 from alpaca_tui.core.errors import AlpacaError
 from alpaca_tui.ui import bindings
+from alpaca_tui.ui.session import Place
 from alpaca_tui.ui.snapshot import JobView, Snapshot
 from alpaca_tui.ui.widgets.frame import KeyFooter, NavBar, StatusLine
 
@@ -60,13 +62,37 @@ class AppScreen(Screen[None]):
         yield from ()
 
     def on_mount(self) -> None:
-        """Draw what is known already."""
+        """Go back to where the person was, and draw what is known already."""
+        place = self.cockpit.session.place(self.NAME)
+        if place:
+            self.recall(place)
+            focus = place.one_of("focus", tuple(w.id for w in self.query("*") if w.can_focus and w.id))
+            if focus is not None:
+                self.query_one(f"#{focus}").focus()
         self.take(self.snapshot)
 
     def on_screen_resume(self) -> None:
         """Catch up with what came while another screen was shown."""
         if self.is_mounted:
             self.take(self.snapshot)
+
+    def on_screen_suspend(self) -> None:
+        """Another screen is shown."""
+        self.keep_place()
+
+    def keep_place(self) -> None:
+        """Hand to the session where the person is on this screen."""
+        place = self.remember() if self.NAME in bindings.SCREENS else None
+        if place is not None:
+            focus = self.focused.id if self.focused is not None and not isinstance(self.focused, Input) else None
+            self.cockpit.session.keep(self.NAME, place | {"focus": focus})
+
+    def remember(self) -> dict[str, Any] | None:
+        """Where the person is, for ``recall`` at the next start; None: what is remembered already still holds."""
+        return None
+
+    def recall(self, place: Place) -> None:
+        """Go back to that place; what of it is not there any more is passed over."""
 
     def take(self, snapshot: Snapshot) -> None:
         """Draw a snapshot: the frame here, the body in ``show_snapshot``."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from textual import events, on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
@@ -9,6 +11,7 @@ from textual.content import Content
 
 from alpaca_tui.ui.glyphs import Glyphs
 from alpaca_tui.ui.screens.base import AppScreen
+from alpaca_tui.ui.session import Place
 from alpaca_tui.ui.snapshot import JobView, Snapshot
 from alpaca_tui.ui.widgets.lines import LinesView
 from alpaca_tui.ui.widgets.panes import FunnelPane, LivePane, LossPane, Pane, SeedsPane
@@ -77,6 +80,15 @@ class CockpitScreen(AppScreen):
     def pane(self) -> Pane:
         """The pane with the focus, or the last one that had it."""
         return self.query_one(f"#{self._current}", Pane)
+
+    def remember(self) -> dict[str, Any]:
+        """The pane, and whether it is alone."""
+        return {"pane": self._current, "zoomed": self._zoomed}
+
+    def recall(self, place: Place) -> None:
+        """The same pane, alone or not."""
+        self._current = place.one_of("pane", tuple(pane.id or "" for pane in self.panes)) or self._current
+        self._zoomed = place.flag("zoomed")
 
     def on_mount(self) -> None:
         """Lay out for the first size."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import combinations
+from typing import Any
 
 from textual.app import ComposeResult
 from textual.containers import Container
@@ -18,6 +19,7 @@ from alpaca_tui.ui.figures import duration
 from alpaca_tui.ui.glyphs import Glyphs
 from alpaca_tui.ui.literal import literal_line
 from alpaca_tui.ui.screens.base import AppScreen
+from alpaca_tui.ui.session import Place
 from alpaca_tui.ui.snapshot import JobView, Snapshot
 from alpaca_tui.ui.widgets.lines import EMPTY, LinesView, TextView
 
@@ -78,6 +80,8 @@ class EvaluateScreen(AppScreen):
         self._standing: Standing | None = None
         self._hidden = True
         self._order = self._place = 0
+        self._left = Place()
+        """Where the screen was left the last time."""
 
     def compose_body(self) -> ComposeResult:
         """Table, task, up to two outputs."""
@@ -90,6 +94,25 @@ class EvaluateScreen(AppScreen):
         """Name the table."""
         self.query_one(EvaluationTable).border_title = "Models side by side"
         super().on_mount()
+
+    def remember(self) -> dict[str, Any] | None:
+        """The two models, the order and the task."""
+        if self._seen is None:
+            return None
+        return {"pair": [row.id for row in self._pair], "order": self._order, "task": self._place}
+
+    def recall(self, place: Place) -> None:
+        """The same task of the same two models, once they are read."""
+        self._order = place.whole("order", high=len(ORDERS) - 1) or 0
+        self._left = place
+
+    def _return_to_task(self) -> None:
+        left, self._left = self._left, Place()
+        pair = next((pair for pair in self._pairs if tuple(row.id for row in pair) == left.numbers("pair")), None)
+        if pair is not None:
+            self._choose(pair)
+            self._place = left.whole("task", high=len(self._tasks) - 1) or 0
+            self._draw_task()
 
     def on_resize(self) -> None:
         """Outputs beside the task, or below it in one text."""
@@ -108,6 +131,8 @@ class EvaluateScreen(AppScreen):
             self._rows = self.in_store(evaluations.all_evaluations) or []
             self._pairs = _pairs(self._rows)
             self._choose(self._pairs[0] if self._pairs else ())
+            if self._left:
+                self._return_to_task()
         self._draw_table()
 
     def on_screen_resume(self) -> None:

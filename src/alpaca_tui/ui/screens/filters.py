@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from textual import on
 from textual.app import ComposeResult
@@ -16,15 +17,15 @@ from alpaca_tui.core.query import REJECTS, Is, Query, QueryError, Term, parse
 from alpaca_tui.core.visible import printable
 from alpaca_tui.store import browse, decisions, finding
 from alpaca_tui.store.browse import Reject
-from alpaca_tui.ui import review_card
-from alpaca_tui.ui.literal import literal, literal_line
+from alpaca_tui.ui import reject_view
 from alpaca_tui.ui.replaying import News, Replaying
 from alpaca_tui.ui.screens.base import AppScreen
+from alpaca_tui.ui.session import Place
 from alpaca_tui.ui.snapshot import Snapshot
-from alpaca_tui.ui.threshold import Control, ThresholdPane, changes_of
+from alpaca_tui.ui.threshold import HIGHEST, LOWEST, Control, ThresholdPane, changes_of
 from alpaca_tui.ui.widgets import funnel
 from alpaca_tui.ui.widgets.ask import AskLine
-from alpaca_tui.ui.widgets.lines import EMPTY, TextView
+from alpaca_tui.ui.widgets.lines import TextView
 from alpaca_tui.ui.widgets.paged import PagedList
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
     from alpaca_tui.store.replays import Replay
 
 WIDE_FROM = 100
-_RULE_CELLS = 14
+SEEK = 512
+"""Rows in which a reject is looked for again."""
 
 
 class FiltersScreen(AppScreen):
@@ -50,6 +52,7 @@ class FiltersScreen(AppScreen):
         self._control = Control()
         self._replaying: Replaying | None = None
         self._to_confirm = False
+        self._place = Place()
 
     def compose_body(self) -> ComposeResult:
         """The funnel over the threshold, the rejects over the chosen one."""
@@ -98,6 +101,31 @@ class FiltersScreen(AppScreen):
         self._control = replace(self._control, current=current).at(current)
         super().on_mount()
 
+    def remember(self) -> dict[str, Any] | None:
+        """The query, the reject and the X shown."""
+        if self._seen is None:
+            return None
+        reject = self._list.current
+        chosen = {"kind": reject.kind, "id": reject.id} if reject is not None else {}
+        return {"query": str(self._query), "row": self._list.cursor, "x": self._control.x, **chosen}
+
+    def recall(self, place: Place) -> None:
+        """The same list and X; the reject once the list is read."""
+        self._place = place
+        with suppress(QueryError):
+            self._query = parse(place.text("query"), REJECTS)
+        self._control = self._control.at(place.whole("x", LOWEST, HIGHEST) or self._control.x)
+
+    def _return_to_reject(self) -> None:
+        """Put the cursor on the reject that it was on; newer ones have pushed it down, a rescue has taken it away."""
+        row, chosen = self._place.whole("row") or 0, (self._place.text("kind"), self._place.whole("id"))
+        for at in range(row, min(row + SEEK, self._list.count)):
+            found = self._list.row(at)
+            if found is not None and (found.kind, found.id) == chosen:
+                row = at
+                break
+        self._list.move(row)
+
     def on_resize(self) -> None:
         """Side by side, or the one with the focus alone."""
         self._lay_out()
@@ -133,6 +161,8 @@ class FiltersScreen(AppScreen):
         self._show_control()
         if before is None or (before.rejected, before.filtered) != (f.rejected, f.filtered):
             self._reload(to_top=False)
+        if before is None and self._place:
+            self._return_to_reject()
         self._lay_out()
 
     def _steps(self, offset: int, limit: int) -> list[funnel.Step]:
@@ -175,13 +205,7 @@ class FiltersScreen(AppScreen):
         return self.in_store(lambda db: browse.page_rejects(db, self._query, offset, limit)) or []
 
     def _line(self, reject: Reject, width: int) -> Content:
-        score = f"{reject.score:.2f}" if reject.score is not None else ""
-        text = literal_line(reject.text, newline=self.cockpit.glyphs.newline)
-        rule = literal_line(reject.rule.replace("_", " "), "$error").truncate(_RULE_CELLS, ellipsis=True)
-        pad = " " * (_RULE_CELLS + 1 - rule.cell_length)
-        kind = "S" if reject.kind == "sample" else "I"
-        line = Content.assemble((f"{kind} ", "$secondary bold"), rule, (f"{pad}{score:>6} ", "$muted"), text)
-        return line.truncate(width, ellipsis=True)
+        return reject_view.line(reject, width, self.cockpit.glyphs)
 
     @on(PagedList.Moved, "#reject-list")
     def _show_reject(self) -> None:
@@ -193,7 +217,7 @@ class FiltersScreen(AppScreen):
             )
             return
         view.border_title = f"{reject.kind.capitalize()} {reject.id}"
-        view.show(reject_paragraphs(reject))
+        view.show(reject_view.paragraphs(reject))
 
     def action_filter(self) -> None:
         """The next rule, then all."""
@@ -347,28 +371,3 @@ class FiltersScreen(AppScreen):
 def _thrown(f: Funnel) -> list[str]:
     """The rules that threw something out."""
     return list(dict.fromkeys([*f.rejected, *f.filtered]))
-
-
-def reject_paragraphs(reject: Reject) -> list[Content]:
-    """One reject: the rule and its score, the text, the neighbour with what they share underlined."""
-    score = review_card.figures_of(reject.score, reject.threshold)
-    lines = [
-        Content.assemble(
-            literal_line(reject.rule.replace("_", " "), "$error bold"), (f" {score}", "bold"),
-            (f"  {printable(reject.detail)}" if reject.detail else "", "$muted"),
-        ),
-        EMPTY,
-    ]  # fmt: skip
-    name = f"{reject.kind} {reject.id}"
-    if reject.neighbour_text is None:
-        return [*lines, review_card.heading(name), literal(reject.text, limit=review_card.MAX_SHOWN)]
-    return [
-        *lines,
-        review_card.heading(name),
-        review_card.highlighted(reject.text[: review_card.MAX_SHOWN], reject.neighbour_text),
-        EMPTY,
-        review_card.heading("Nearest neighbour", printable(reject.neighbour or "")),
-        review_card.highlighted(reject.neighbour_text[: review_card.MAX_SHOWN], reject.text),
-        EMPTY,
-        Content.assemble(("underlined", review_card.MATCH), (" words are the longest common subsequence", "$muted")),
-    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 from textual import on
@@ -18,6 +19,7 @@ from alpaca_tui.ui.figures import clock, duration, number
 from alpaca_tui.ui.glyphs import Glyphs
 from alpaca_tui.ui.literal import literal, literal_line
 from alpaca_tui.ui.screens.base import AppScreen
+from alpaca_tui.ui.session import Place
 from alpaca_tui.ui.snapshot import JobView, Snapshot
 from alpaca_tui.ui.widgets.ask import AskLine
 from alpaca_tui.ui.widgets.lines import EMPTY, LinesView, TextView
@@ -129,6 +131,21 @@ class JobsScreen(AppScreen):
         super().on_mount()
         self.set_interval(LOG_EVERY_S, self._follow_log)
 
+    def remember(self) -> dict[str, Any]:
+        """The query, the job, log or story."""
+        return {"query": str(self._query), "job": self._chosen, "story": self._story}
+
+    def recall(self, place: Place) -> None:
+        """The same list, on the same job."""
+        self._chosen, self._story = place.whole("job"), place.flag("story")
+        with suppress(QueryError):
+            self._ask(parse(place.text("query"), JOBS))
+
+    def _ask(self, query: Query) -> None:
+        self._query = query
+        asked = printable(str(query)).replace("[", "(")
+        self._list.border_title = f"Jobs: {asked}" if asked else "Jobs"
+
     def show_snapshot(self, snapshot: Snapshot) -> None:
         """The list stays on the same job while others come."""
         rows = (
@@ -167,7 +184,7 @@ class JobsScreen(AppScreen):
         changed = (job.row.id if job else None) != self._chosen
         self._chosen = job.row.id if job else None
         self.query_one(JobFacts).show(job)
-        if changed:
+        if changed or not self._log_stamp:
             self._log_stamp = ()
             self._follow_log()
 
@@ -212,13 +229,11 @@ class JobsScreen(AppScreen):
     @on(AskLine.Answered)
     def _take_query(self, event: AskLine.Answered) -> None:
         try:
-            self._query = parse(event.value, JOBS)
+            self._ask(parse(event.value, JOBS))
         except QueryError as error:
             self.cockpit.say(str(error), "error")
             self.query_one(AskLine).ask("query", "", event.value)
             return
-        asked = printable(str(self._query)).replace("[", "(")
-        self._list.border_title = f"Jobs: {asked}" if asked else "Jobs"
         self.show_snapshot(self.snapshot)
 
     def action_story(self) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, cast
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal
@@ -10,11 +12,12 @@ from textual.content import Content
 
 from alpaca_tui.core.query import QueryError, parse
 from alpaca_tui.store import finding, samples
-from alpaca_tui.store.finding import ORDER_NAMES
+from alpaca_tui.store.finding import ORDER_NAMES, ORDERS, Order
 from alpaca_tui.ui import review_card
 from alpaca_tui.ui.literal import literal_line
 from alpaca_tui.ui.review_queue import PENDING, STATES, Card, ReviewQueue
 from alpaca_tui.ui.screens.base import AppScreen
+from alpaca_tui.ui.session import Place
 from alpaca_tui.ui.snapshot import Facts, Snapshot
 from alpaca_tui.ui.widgets.ask import AskLine
 from alpaca_tui.ui.widgets.lines import EMPTY, LinesView, TextView
@@ -73,6 +76,7 @@ class Reviewing(AppScreen):
         self._card: Card | None = None
         self._facts: Facts | None = None
         self._said = ""
+        self._place = Place()
 
     def compose_body(self) -> ComposeResult:
         """Head, card, and where there is room the explanations beside it."""
@@ -107,15 +111,34 @@ class Reviewing(AppScreen):
         if not snapshot.loaded:
             return
         if self._queue is None:
-            self._queue = self.in_store(ReviewQueue)
+            self._begin()
             if self._queue is None:
                 return
-            self._move(self._queue.first)
         elif self._facts is not snapshot.facts and self._card is None:
             self._move(self._queue.forward)
         if self._facts is not snapshot.facts:
             self._facts = snapshot.facts
             self._draw_head()
+
+    def remember(self) -> dict[str, Any] | None:
+        """The query, the order and the sample on the card."""
+        queue = self._queue
+        return None if queue is None else {"query": str(queue.query), "order": queue.order, "sample": queue.current}
+
+    def recall(self, place: Place) -> None:
+        """Begin there once the project is read."""
+        self._place = place
+
+    def _begin(self) -> None:
+        """Open the queue where it was left, else at the first that is pending."""
+        place, query = self._place, PENDING
+        if place:
+            with suppress(QueryError):
+                query = parse(place.text("query"))
+        order = cast("Order", place.one_of("order", ORDERS) or "oldest")
+        queue = self._queue = self.in_store(lambda db: ReviewQueue(db, query, order))
+        if queue is not None:
+            self._move(lambda: queue.resume(place.whole("sample") or 0))
 
     def show_sample(self, sample_id: int) -> None:
         """Show that sample, whatever its state."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -24,6 +24,7 @@ from alpaca_tui.store.browse import SeedLine
 from alpaca_tui.store.seeds import SeedRow, SeedUsage
 from alpaca_tui.ui import editing, reader, seed_card
 from alpaca_tui.ui.screens.base import AppScreen
+from alpaca_tui.ui.session import Place
 from alpaca_tui.ui.snapshot import Facts, Snapshot
 from alpaca_tui.ui.widgets.lines import LinesView, TextView
 from alpaca_tui.ui.widgets.paged import PagedList
@@ -113,6 +114,21 @@ class SeedsScreen(AppScreen):
         """Name the boxes."""
         self.query_one("#seed-task").border_title = "Task"
         super().on_mount()
+
+    def remember(self) -> dict[str, Any]:
+        """The query, the order and the seed."""
+        return {"query": self.query_one("#search", Input).value, "order": self._order, "seed": self._shown}
+
+    def recall(self, place: Place) -> None:
+        """The same list, on the same seed."""
+        self._order = place.whole("order", high=len(ORDERS) - 1) or 0
+        self._shown = place.whole("seed")
+        with suppress(QueryError):
+            self._query = parse(place.text("query"), SEEDS)
+        if self._query.terms:
+            search = self.query_one("#search", Input)
+            search.value = place.text("query")
+            search.remove_class("-away")
 
     def on_resize(self) -> None:
         """Side by side or one over the other."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from textual import on
 from textual.app import ComposeResult
@@ -15,6 +15,7 @@ from alpaca_tui.ui.curves import MOST, stride_for
 from alpaca_tui.ui.loss_view import SIGNS, limits
 from alpaca_tui.ui.run_reader import RunReader
 from alpaca_tui.ui.screens.base import AppScreen
+from alpaca_tui.ui.session import Place
 from alpaca_tui.ui.snapshot import JobView, Snapshot, TrainingView
 from alpaca_tui.ui.widgets.chart import CurvePane, LossChart, RateChart
 from alpaca_tui.ui.widgets.lines import TextView
@@ -43,6 +44,8 @@ class TrainScreen(AppScreen):
         self._datasets: list[DatasetRow] = []
         self._reader = RunReader(self)
         self._zoomed = False
+        self._looked_at: int | None = None
+        """The run that was shown when the cockpit was left."""
 
     def compose_body(self) -> ComposeResult:
         """Facts and charts."""
@@ -59,6 +62,42 @@ class TrainScreen(AppScreen):
             self.query_one(f"#train-{name}").border_title = title
         super().on_mount()
         self.set_interval(DETAILS_EVERY_S, self._look_again)
+
+    def remember(self) -> dict[str, Any]:
+        """The run, and how its curves are looked at."""
+        look = self.look
+        return {
+            "run": self._shown,
+            "of": self.job.row.id if self.job is not None else None,
+            "zoomed": self._zoomed,
+            "window": look.window,
+            "cursor": None if look.cursor is None else round(look.cursor),
+            "log": look.log,
+            "smoothing": looking.SMOOTHINGS.index(look.smoothing),
+            "overlay": look.overlay,
+        }
+
+    def recall(self, place: Place) -> None:
+        """The same run, looked at in the same way."""
+        self._shown, self._zoomed, self._looked_at = place.whole("run"), place.flag("zoomed"), place.whole("of")
+        smoothing = looking.SMOOTHINGS[place.whole("smoothing", high=len(looking.SMOOTHINGS) - 1) or 0]
+        ends, cursor = place.numbers("window"), place.whole("cursor")
+        window = (ends[0], ends[1]) if len(ends) == 2 and ends[0] < ends[1] else None
+        at = None if cursor is None else float(cursor)
+        self.look = looking.Look(window, at, place.flag("log"), smoothing, place.flag("overlay"))
+
+    def _look_as_before(self) -> None:
+        """Read what the look that was recalled needs; a window into another run means nothing."""
+        job, look = self.job, self.look
+        if job is None or self._looked_at is None:
+            return
+        if job.row.id != self._looked_at:
+            look = self.look = replace(look, window=None, cursor=None)
+        for run in self._runs[: len(SIGNS) + 1] if look.overlay else [job]:
+            self._reader.read_run(run)
+        if look.window is not None:
+            self._reader.read_window(job, look.window)
+        self.draw()
 
     def on_resize(self) -> None:
         """Side by side or one over the other; a low screen leaves the small charts out."""
@@ -111,6 +150,7 @@ class TrainScreen(AppScreen):
         self.draw()
         if first:
             self._look_again()
+            self._look_as_before()
 
     def draw(self) -> None:
         """Curves and facts, from what is known."""

@@ -32,10 +32,11 @@ class AskLine(Input):
         """Ask ``question``; ``hint`` stands there while the line is empty."""
         self._question, self._back = question, self.screen.focused
         self.placeholder = hint
-        self.value = value
+        # What is typed on goes behind a blank: another word, not the end of the last one.
+        self.value = f"{value} " if value else ""
         self.remove_class("-away")
         self.focus()
-        self.cursor_position = len(value)
+        self.cursor_position = len(self.value)
 
     def action_leave(self) -> None:
         """Leave without an answer."""
