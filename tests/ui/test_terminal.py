@@ -34,10 +34,11 @@ DEAF = THREAD + "replays.threshold_curve = lambda *a, **k: [time.sleep(0.1) for 
 class Terminal:
     """The cockpit in a pty with a terminal emulator behind it."""
 
-    def __init__(self, project: Path, code: str = RUN, columns: int = 100, rows: int = 30) -> None:
+    def __init__(self, project: Path, code: str = RUN, columns: int = 100, rows: int = 30, **variables: str) -> None:
         env = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
         for name in ("NO_COLOR", "COLUMNS", "LINES"):  # the pty says how large it is
             env.pop(name, None)
+        env |= variables
         self.child = pexpect.spawn(sys.executable, ["-c", code, str(project)], env=env, dimensions=(rows, columns))
         self.screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self.screen)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+
 import typer
 
 from alpaca_tui.cli import common
 
+SLOW_FPS = 4
+
 
 def open(ctx: typer.Context, *, ascii: bool, slow: bool, readonly: bool, mouse: bool, fresh: bool) -> int:
     """Run the cockpit; return its exit code."""
+    if slow:
+        os.environ.setdefault("TEXTUAL_FPS", str(SLOW_FPS))  # read once, when Textual is imported
     from alpaca_tui.ui.app import UiOptions, run
 
     project = common.project_dir(ctx)

@@ -40,7 +40,7 @@ def root(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
     show_version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
     ascii_only: Annotated[bool, typer.Option("--ascii", help="Cockpit: no braille, no boxes.")] = False,
-    slow: Annotated[bool, typer.Option("--slow", help="Cockpit: four frames a second, no animation.")] = False,
+    slow: Annotated[bool, typer.Option("--slow", help="Cockpit: 4 frames a second, 16 colours.")] = False,
     readonly: Annotated[bool, typer.Option("--readonly", help="Cockpit: watch only.")] = False,
     no_mouse: Annotated[bool, typer.Option("--no-mouse", help="Cockpit: leave the mouse to the terminal.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Cockpit: begin anew, not where it was left.")] = False,

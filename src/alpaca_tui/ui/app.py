@@ -18,13 +18,14 @@ from textual import on
 from textual.app import App
 from textual.binding import BindingType
 from textual.command import Provider
+from textual.filter import Monochrome
 from textual.screen import Screen
 
 from alpaca_tui import resources
 from alpaca_tui.core.errors import AlpacaError
 from alpaca_tui.core.visible import printable
 from alpaca_tui.ui import bindings, glyphs, theming
-from alpaca_tui.ui.linefilters import AsciiFilter, InertFilter
+from alpaca_tui.ui.linefilters import AsciiFilter, FewColours, InertFilter
 from alpaca_tui.ui.options import UiOptions
 from alpaca_tui.ui.screens.base import AppScreen
 from alpaca_tui.ui.screens.cockpit import CockpitScreen
@@ -101,6 +102,10 @@ class CockpitApp(App[None], inherit_bindings=False):
         self._filters.insert(0, InertFilter())
         if self.options.ascii:
             self._filters.append(AsciiFilter())
+        if self.no_color or self.options.slow:
+            # Textual's answer to NO_COLOR is shades of grey, in more bytes than colours take.
+            self._filters[:] = [line_filter for line_filter in self._filters if not isinstance(line_filter, Monochrome)]
+            self._filters.append(FewColours(colours=not self.no_color))
         for theme in theming.themes():
             self.register_theme(theme)
         self._configured_theme = theming.DEFAULT

@@ -12,7 +12,7 @@ class UiOptions:
     ascii: bool = False
     """No braille and no box-drawing characters."""
     slow: bool = False
-    """For a bad link: fewer refreshes, no animation."""
+    """For a bad link: fewer refreshes, no animation, the terminal's own sixteen colours at most."""
     readonly: bool = False
     """Watch only: nothing is decided, started or stopped."""
     no_mouse: bool = False
