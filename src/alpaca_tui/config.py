@@ -230,7 +230,7 @@ class UiConfig(_Section):
     keys: dict[str, str] = Field(default_factory=dict)
     """Action name to key, for rebinding."""
     bell: bool = False
-    """Ring for: done, not a number, out of memory, dead worker, disk low."""
+    """Ring once for each: a job done, one stopped by a guard or out of memory, a worker lost or silent, disk low."""
 
 
 class Config(_Section):

@@ -43,6 +43,7 @@ def root(
     slow: Annotated[bool, typer.Option("--slow", help="Cockpit: 4 frames a second, 16 colours.")] = False,
     readonly: Annotated[bool, typer.Option("--readonly", help="Cockpit: watch only.")] = False,
     no_mouse: Annotated[bool, typer.Option("--no-mouse", help="Cockpit: leave the mouse to the terminal.")] = False,
+    bell: Annotated[bool, typer.Option("--bell", help="Cockpit: ring when a job ends or falls silent.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Cockpit: begin anew, not where it was left.")] = False,
 ) -> None:
     if show_version:
@@ -55,7 +56,9 @@ def root(
         from alpaca_tui.cli import cockpit
 
         raise typer.Exit(
-            cockpit.open(ctx, ascii=ascii_only, slow=slow, readonly=readonly, mouse=not no_mouse, fresh=fresh)
+            cockpit.open(
+                ctx, ascii=ascii_only, slow=slow, readonly=readonly, mouse=not no_mouse, bell=bell, fresh=fresh
+            )
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -25,7 +26,9 @@ from alpaca_tui import resources
 from alpaca_tui.core.errors import AlpacaError
 from alpaca_tui.core.visible import printable
 from alpaca_tui.ui import bindings, glyphs, theming
+from alpaca_tui.ui.alerts import Alerts
 from alpaca_tui.ui.linefilters import AsciiFilter, FewColours, InertFilter
+from alpaca_tui.ui.messages import Messages
 from alpaca_tui.ui.options import UiOptions
 from alpaca_tui.ui.screens.base import AppScreen
 from alpaca_tui.ui.screens.cockpit import CockpitScreen
@@ -95,6 +98,9 @@ class CockpitApp(App[None], inherit_bindings=False):
         self.snapshot = Snapshot(project.name)
         self.watcher = Watcher(project, self.options, self.post_message)
         self.work = Work(self)
+        self.alerts = Alerts()
+        self.messages = Messages()
+        self._bell = self.options.bell
         self.keymap: Mapping[str, str] = {}
         self._watch = watch
         self._over = False
@@ -168,6 +174,7 @@ class CockpitApp(App[None], inherit_bindings=False):
         except AlpacaError as error:
             self.say(str(error), "error")
             return
+        self._bell = self._bell or ui.bell
         self.keymap = dict(ui.keys)
         self.set_keymap(self.keymap)
         if ui.theme and self.options.theme == theming.DEFAULT:
@@ -241,6 +248,11 @@ class CockpitApp(App[None], inherit_bindings=False):
     def show_snapshot(self, snapshot: Snapshot) -> None:
         """Make the snapshot the present one and let the screen in sight draw it."""
         self.snapshot = snapshot
+        news = self.alerts.news(snapshot)
+        for alert in news:
+            self.say(alert.text, alert.severity)
+        if news and self._bell:
+            self.bell()
         for screen in self.screen_stack:
             if isinstance(screen, AppScreen) and screen.is_mounted:
                 screen.take(snapshot)
@@ -254,8 +266,10 @@ class CockpitApp(App[None], inherit_bindings=False):
     # Actions ------------------------------------------------------------------------------------------------------
 
     def say(self, message: str, severity: Severity | str = "information") -> None:
-        """A toast; the text is shown to the letter."""
-        self.notify(printable(message), severity=cast("Severity", severity), markup=False)
+        """A toast, kept among the messages; the text is shown to the letter. An error stays up longer."""
+        self.messages.keep(message, severity, time.time())
+        timeout = self.NOTIFICATION_TIMEOUT * (2 if severity == "error" else 1)
+        self.notify(printable(message), severity=cast("Severity", severity), timeout=timeout, markup=False)
 
     def go(self, name: str) -> None:
         """Show a screen."""
@@ -278,6 +292,12 @@ class CockpitApp(App[None], inherit_bindings=False):
         name = self.screen.NAME if isinstance(self.screen, AppScreen) else self.current_mode
         lines = help_text(name, self.keymap, ascii=self.options.ascii)
         self.push_screen(Reading(f"Keys: {bindings.TITLES.get(name, 'Blind A/B')}", lines))
+
+    def action_messages(self) -> None:
+        """What was said in toasts."""
+        from alpaca_tui.ui.screens.dialogs import Reading
+
+        self.push_screen(Reading("Messages", self.messages.paragraphs(self.glyphs)))
 
     def action_next_theme(self) -> None:
         """The next of our themes."""

@@ -207,6 +207,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command("help", "question_mark", "app.help", "Help", "Show every key", "Everywhere"),
     Command("palette", "colon", "app.command_palette", "Palette", "Find any command by its name", "Everywhere"),
+    Command("messages", "m", "app.messages", "Messages", "Read again what was said", "Everywhere", footer=False),
     Command("quit", "q", "app.leave", "Quit", "Leave the cockpit; jobs go on", "Everywhere"),
     Command("interrupt", "ctrl+c", "app.interrupt", "", "Close the dialog, else leave", "Everywhere", footer=False),
     Command("theme", "T", "app.next_theme", "Theme", "Next colour theme", "Everywhere", footer=False),

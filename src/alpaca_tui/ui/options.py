@@ -17,6 +17,8 @@ class UiOptions:
     """Watch only: nothing is decided, started or stopped."""
     no_mouse: bool = False
     """Leave the mouse to the terminal."""
+    bell: bool = False
+    """Ring for what happens while nobody looks."""
     restore: bool = False
     """Begin where the cockpit was left, and keep where it is left this time."""
     fresh: bool = False

@@ -15,6 +15,8 @@ ACTIVE_STATES = frozenset({"queued", "running", "stopping"})
 LETTERS = {"generate": "G", "train": "T", "evaluate": "E"}
 STALE_S = 15
 """Seconds without a heartbeat after which a worker is shown as silent."""
+DISK_LOW = 2_000_000_000
+"""Free bytes under which the disk is shown as low."""
 
 
 @dataclass(frozen=True, slots=True)

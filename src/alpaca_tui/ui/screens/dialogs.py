@@ -172,7 +172,7 @@ class Form(Dialog[None]):
 class Reading(Dialog[None]):
     """A long text to read."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("q,p,enter,question_mark", "close", "Close", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("q,p,m,enter,question_mark", "close", "Close", show=False)]
 
     def __init__(self, title: str, paragraphs: Sequence[Content]) -> None:
         super().__init__()

@@ -12,7 +12,7 @@ from alpaca_tui.ui import bindings
 from alpaca_tui.ui.figures import duration, size
 from alpaca_tui.ui.glyphs import Glyphs
 from alpaca_tui.ui.literal import literal_line
-from alpaca_tui.ui.snapshot import Gpu, JobView, Snapshot
+from alpaca_tui.ui.snapshot import DISK_LOW, Gpu, JobView, Snapshot
 from alpaca_tui.ui.widgets.lines import LinesView
 
 
@@ -122,7 +122,7 @@ def status_parts(snapshot: Snapshot, glyphs: Glyphs, *, readonly: bool) -> list[
         parts.append(Content.assemble(f"{snapshot.tokens_per_s:.0f}", (" tok/s", "$muted")))
     parts.append(_gpus(snapshot.machine.gpus))
     if snapshot.machine.disk_free is not None:
-        low = snapshot.machine.disk_free < 2_000_000_000
+        low = snapshot.machine.disk_free < DISK_LOW
         parts.append(
             Content.assemble(
                 (f"{size(snapshot.machine.disk_free)} free", "$error bold" if low else ""), (" disk", "$muted")
