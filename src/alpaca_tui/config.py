@@ -307,4 +307,9 @@ def project_directory(explicit: Path | None) -> Path:
     here = Path.cwd()
     if (here / "alpaca.db").is_file():
         return here
-    return user_data_path("alpaca-tui") / "default"
+    return user_data_directory() / "default"
+
+
+def user_data_directory() -> Path:
+    """Where the user's own data lies that belong to no named project."""
+    return user_data_path("alpaca-tui")

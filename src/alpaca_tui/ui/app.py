@@ -299,6 +299,12 @@ class CockpitApp(App[None], inherit_bindings=False):
 
         self.push_screen(Reading("Messages", self.messages.paragraphs(self.glyphs)))
 
+    def action_send_text(self) -> None:
+        """Send the text in sight to the terminal's clipboard, and write it into a file."""
+        from alpaca_tui.ui import sending
+
+        sending.send(self)
+
     def action_next_theme(self) -> None:
         """The next of our themes."""
         names = [theme.name for theme in theming.themes()]

@@ -13,6 +13,7 @@ from textual.widgets import Input
 
 from alpaca_tui.core.errors import AlpacaError
 from alpaca_tui.ui import bindings
+from alpaca_tui.ui.sending import Text
 from alpaca_tui.ui.session import Place
 from alpaca_tui.ui.snapshot import JobView, Snapshot
 from alpaca_tui.ui.widgets.frame import KeyFooter, NavBar, StatusLine
@@ -109,6 +110,10 @@ class AppScreen(Screen[None]):
             self.cockpit.say("Read only: this cockpit only watches. Start it without --readonly to change something.")
             return False
         return True
+
+    def sendable(self) -> Text | None:
+        """The text that Y sends: of the card, row or log in focus; None where there is none."""
+        return None
 
     def takes_number(self, number: int) -> bool:
         """Whether the screen is waiting for a number and takes this one; else the key goes to another screen."""

@@ -13,6 +13,7 @@ from alpaca_tui.core.preference import Verdict
 from alpaca_tui.store.comparisons import Sitting
 from alpaca_tui.ui import evaluation_view
 from alpaca_tui.ui.screens.base import AppScreen
+from alpaca_tui.ui.sending import Text, labelled
 from alpaca_tui.ui.widgets.lines import EMPTY, LinesView, TextView
 
 SIDE_BY_SIDE_FROM = 60
@@ -155,6 +156,14 @@ class BlindScreen(AppScreen):
             self.cockpit.say(nothing)
 
     # Reading ------------------------------------------------------------------------------------------------------
+
+    def sendable(self) -> Text | None:
+        """The task and the two answers, still without names."""
+        blind = self._sitting.current
+        if blind is None:
+            return None
+        task = labelled(instruction=blind.task.instruction, input=blind.task.input)
+        return Text("blind task", f"{task}\n{labelled(left=blind.left, right=blind.right)}")
 
     def action_reference(self) -> None:
         """Show or hide the data set's own answer."""

@@ -19,6 +19,7 @@ from alpaca_tui.core.text import clean_text
 from alpaca_tui.ui import bindings
 from alpaca_tui.ui.glyphs import Glyphs
 from alpaca_tui.ui.literal import literal, literal_line
+from alpaca_tui.ui.sending import Text
 from alpaca_tui.ui.widgets.lines import EMPTY, TextView
 
 Answer = TypeVar("Answer")
@@ -172,7 +173,10 @@ class Form(Dialog[None]):
 class Reading(Dialog[None]):
     """A long text to read."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("q,p,m,enter,question_mark", "close", "Close", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("q,p,m,enter,question_mark", "close", "Close", show=False),
+        Binding("Y", "app.send_text", "Send", show=False, id="send"),
+    ]
 
     def __init__(self, title: str, paragraphs: Sequence[Content]) -> None:
         super().__init__()
@@ -182,8 +186,12 @@ class Reading(Dialog[None]):
         """The text in a large box."""
         with Vertical(classes="dialog -large") as box:
             box.border_title = self._title
-            box.border_subtitle = "up/down scroll, esc closes"
+            box.border_subtitle = "up/down scroll, Y sends, esc closes"
             yield TextView(id="reading")
+
+    def sendable(self) -> Text:
+        """All of it."""
+        return Text(self._title.lower(), "\n".join(paragraph.plain for paragraph in self._paragraphs) + "\n")
 
     def on_mount(self) -> None:
         """Show the text."""

@@ -19,6 +19,7 @@ from alpaca_tui.ui.figures import duration
 from alpaca_tui.ui.glyphs import Glyphs
 from alpaca_tui.ui.literal import literal_line
 from alpaca_tui.ui.screens.base import AppScreen
+from alpaca_tui.ui.sending import Text, labelled
 from alpaca_tui.ui.session import Place
 from alpaca_tui.ui.snapshot import JobView, Snapshot
 from alpaca_tui.ui.widgets.lines import EMPTY, LinesView, TextView
@@ -217,6 +218,19 @@ class EvaluateScreen(AppScreen):
     def action_previous_item(self) -> None:
         """The task before."""
         self._step(-1)
+
+    def sendable(self) -> Text | None:
+        """The task and what the models wrote."""
+        if not self._tasks:
+            return None
+        task = self._tasks[self._place]
+        answers = [
+            f"{row.model}:\n{items[task.position].output}\n"
+            for row, items in zip(self._pair, self._items, strict=True)
+            if task.position in items
+        ]
+        text = labelled(instruction=task.instruction, input=task.input, reference=task.output)
+        return Text(f"task {task.position}", "\n".join([text, *answers]))
 
     def action_order(self) -> None:
         """Go through the tasks in another order."""

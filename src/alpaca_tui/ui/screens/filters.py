@@ -20,6 +20,7 @@ from alpaca_tui.store.browse import Reject
 from alpaca_tui.ui import reject_view
 from alpaca_tui.ui.replaying import News, Replaying
 from alpaca_tui.ui.screens.base import AppScreen
+from alpaca_tui.ui.sending import Text
 from alpaca_tui.ui.session import Place
 from alpaca_tui.ui.snapshot import Snapshot
 from alpaca_tui.ui.threshold import HIGHEST, LOWEST, Control, ThresholdPane, changes_of
@@ -257,6 +258,13 @@ class FiltersScreen(AppScreen):
         what = "awaits review" if reject.kind == "sample" else "goes on; a generation asks for its instances"
         self.cockpit.say(f"{reject.kind.capitalize()} {reject.id} {what}. u takes it back.")
         self._changed()
+
+    def sendable(self) -> Text | None:
+        """The reject, with its rule and its neighbour."""
+        reject = self._list.current
+        if reject is None:
+            return None
+        return Text(f"{reject.kind} {reject.id}", self.query_one("#reject", TextView).unwrapped + "\n")
 
     def action_undo(self) -> None:
         """Take back the latest decision or applied threshold."""

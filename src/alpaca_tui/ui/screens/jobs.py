@@ -19,6 +19,7 @@ from alpaca_tui.ui.figures import clock, duration, number
 from alpaca_tui.ui.glyphs import Glyphs
 from alpaca_tui.ui.literal import literal, literal_line
 from alpaca_tui.ui.screens.base import AppScreen
+from alpaca_tui.ui.sending import Text
 from alpaca_tui.ui.session import Place
 from alpaca_tui.ui.snapshot import JobView, Snapshot
 from alpaca_tui.ui.widgets.ask import AskLine
@@ -220,6 +221,13 @@ class JobsScreen(AppScreen):
             )
             for at, kind, detail in rows or []
         ]
+
+    def sendable(self) -> Text | None:
+        """The log or the story, as far as it is shown."""
+        if self._chosen is None:
+            return None
+        what = "story" if self._story else "log"
+        return Text(f"{what} of job {self._chosen}", self.query_one("#job-log", TextView).unwrapped + "\n")
 
     def action_search(self) -> None:
         """Ask for a query."""

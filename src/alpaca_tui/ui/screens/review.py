@@ -10,9 +10,10 @@ from textual import on
 
 from alpaca_tui.core.errors import AlpacaError
 from alpaca_tui.core.visible import printable
-from alpaca_tui.store import browse, decisions
+from alpaca_tui.store import browse, decisions, samples
 from alpaca_tui.ui import editing, review_card
 from alpaca_tui.ui.screens.reviewing import Reasons, Reviewing
+from alpaca_tui.ui.sending import Text, labelled
 from alpaca_tui.ui.widgets.ask import AskLine
 
 if TYPE_CHECKING:
@@ -257,6 +258,22 @@ class ReviewScreen(Reviewing):
             self._said = f"{self.cockpit.glyphs.check} #{card.row.id} edited"
             self.cockpit.watcher.poke()
             self._read()
+
+    def sendable(self) -> Text | None:
+        """The card's texts, or those of the selection."""
+        queue, card = self._queue, self._card
+        if queue is not None and queue.marked:
+            rows = self.in_store(lambda db: [samples.get(db, sample_id) for sample_id in queue.marked]) or []
+            texts = [
+                f"Sample {row.id}\n\n{labelled(instruction=row.instruction, input=row.input, output=row.output)}"
+                for row in rows
+                if row is not None
+            ]
+            return Text(f"selection of {len(texts):,} samples", "\n".join(texts))
+        if card is None:
+            return None
+        instruction, given, output = card.texts
+        return Text(f"sample {card.row.id}", labelled(instruction=instruction, input=given, output=output))
 
     def action_prompt(self) -> None:
         """The whole prompt and the raw answer."""

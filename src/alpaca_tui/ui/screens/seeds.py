@@ -24,6 +24,7 @@ from alpaca_tui.store.browse import SeedLine
 from alpaca_tui.store.seeds import SeedRow, SeedUsage
 from alpaca_tui.ui import editing, reader, seed_card
 from alpaca_tui.ui.screens.base import AppScreen
+from alpaca_tui.ui.sending import Text, labelled
 from alpaca_tui.ui.session import Place
 from alpaca_tui.ui.snapshot import Facts, Snapshot
 from alpaca_tui.ui.widgets.lines import LinesView, TextView
@@ -253,6 +254,15 @@ class SeedsScreen(AppScreen):
         """Sort by the next key, from the first row."""
         self._order = (self._order + 1) % len(ORDERS)
         self._reload(to_top=True)
+
+    def sendable(self) -> Text | None:
+        """The seed's task, with every instance."""
+        line = self._list.current
+        row = self.in_store(lambda db: seeds.get(db, line.id)) if line else None
+        if row is None:
+            return None
+        instances = [labelled(input=one.input, output=one.output) for one in row.task.instances]
+        return Text(f"seed {row.id}", "\n".join([labelled(instruction=row.task.instruction), *instances]))
 
     # Changing -----------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from alpaca_tui.ui.curves import MOST, stride_for
 from alpaca_tui.ui.loss_view import SIGNS, limits
 from alpaca_tui.ui.run_reader import RunReader
 from alpaca_tui.ui.screens.base import AppScreen
+from alpaca_tui.ui.sending import Text
 from alpaca_tui.ui.session import Place
 from alpaca_tui.ui.snapshot import JobView, Snapshot, TrainingView
 from alpaca_tui.ui.widgets.chart import CurvePane, LossChart, RateChart
@@ -255,6 +256,13 @@ class TrainScreen(AppScreen):
         self._see(looking.pointed(self.look, self._limits(), first + event.at * (last - first)))
 
     # Work ---------------------------------------------------------------------------------------------------------
+
+    def sendable(self) -> Text | None:
+        """What is known of the run shown."""
+        job = self.job
+        if job is None:
+            return None
+        return Text(f"facts of job {job.row.id}", self.query_one("#train-facts", TextView).unwrapped + "\n")
 
     def action_freeze(self) -> None:
         """Freeze a data set."""

@@ -133,6 +133,11 @@ class TextView(ScrollView):
         return [line.plain for line in self._lines[top : top + self.scrollable_content_region.height]]
 
     @property
+    def unwrapped(self) -> str:
+        """The whole text, a line a paragraph."""
+        return "\n".join(paragraph.plain for paragraph in self._paragraphs)
+
+    @property
     def text(self) -> str:
         """The whole text, for tests."""
         return "\n".join(line.plain for line in self._lines)
