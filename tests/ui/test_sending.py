@@ -46,9 +46,9 @@ async def test_every_screen_sends_what_is_in_focus(opened: Opened, project: Path
     rejected = next(text for name, text in found.items() if name.startswith("instruction-"))
     assert "INSTRUCTION" in rejected and rejected.startswith(("novelty", "length", "banned", "program"))
     assert "RUN 2" in found["facts-of-job-2.txt"]
-    assert "Reference:\n" in found["task-1.txt"] or "Reference:\n" in found["task-0.txt"]
+    assert "Reference:\n" in next(text for name, text in found.items() if name.startswith("task-"))
     assert "Left:\n" in found["blind-task.txt"]
-    assert found["log-of-job-5.txt"] == "first line\nsecond [/line] ␛[2J\n"
+    assert found["log-of-job-5.txt"] == "first line\nsecond [/line]\n"
     assert "queued" in found["story-of-job-5.txt"]
     assert (project / "sent").stat().st_mode & 0o777 == 0o700
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in (project / "sent").iterdir())
