@@ -8,7 +8,8 @@ import pytest
 from textual.widgets import Input
 
 from alpaca_tui.jobs import logs
-from alpaca_tui.store import database, datasets, jobs
+from alpaca_tui.jobs.specs import GenerateSpec
+from alpaca_tui.store import database, datasets, decisions, jobs
 from alpaca_tui.ui.screens.dialogs import Choice
 from alpaca_tui.ui.widgets.lines import TextView
 from alpaca_tui.ui.widgets.paged import PagedList
@@ -170,6 +171,30 @@ async def test_the_form_keeps_what_is_wrong_with_the_reason(opened: Opened, proj
     db = database.open_project(project)
     assert len(jobs.all_jobs(db)) == 5  # nothing was started
     db.conn.close()
+
+
+async def test_a_generation_from_the_cockpit_obeys_the_config_and_completes_what_was_rescued_at_any_target(
+    opened: Opened, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = "[generate.options]\nhuman = 4\nmachine = 4\n"
+    config = f"[generate]\nbatch = 3\noutput_model = 'openai:m@http://127.0.0.1:1/v1'\n{options}"
+    (project / "config.toml").write_text(config)
+    db = database.open_project(project)
+    (lost,) = db.execute("SELECT id FROM candidates WHERE stage = 'rejected' LIMIT 1").fetchone()
+    decisions.rescue(db, candidate_ids=[lost])
+    db.conn.close()
+    async with opened(project) as (app, pilot):
+        asked: list[GenerateSpec] = []
+        monkeypatch.setattr(app.work, "submit", lambda kind, spec, name: asked.append(spec))
+        await pilot.press("n")
+        await pilot.pause()
+        assert "rescued or flipped" in screen_text(app)
+        app.screen.query_one("#field-target", Input).value = "3"
+        await pilot.press("enter")
+        await pilot.pause()
+    (spec,) = asked
+    assert (spec.target, spec.batch, spec.output_model) == (3, 3, "openai:m@http://127.0.0.1:1/v1")
+    assert (spec.options.human, spec.options.machine) == (4, 4)
 
 
 async def test_a_choice_is_changed_by_keys(opened: Opened, project: Path) -> None:

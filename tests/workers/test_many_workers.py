@@ -23,7 +23,7 @@ from alpaca_tui.jobs.live import read_live
 from alpaca_tui.jobs.processes import Identity
 from alpaca_tui.jobs.reconcile import reconcile
 from alpaca_tui.jobs.specs import GenerateSpec
-from alpaca_tui.store import candidates, jobs, leases, seeds
+from alpaca_tui.store import candidates, decisions, jobs, leases, seeds
 from alpaca_tui.store.database import create_project, write
 from alpaca_tui.workers.stage_run import derive_seed
 
@@ -180,6 +180,46 @@ def test_a_flip_is_answered_by_the_next_generation_though_the_target_is_met(proj
     states = db.execute(query, [candidate]).fetchall()
     assert states[0] == ("filtered", "reclassified")
     assert states[-1] == ("pending", None)
+
+
+def test_a_rescue_is_completed_by_the_next_generation_though_the_target_is_met(project: Path, db: Database) -> None:
+    job_id = enqueued(db, target=20)
+    claimed(db, job_id)
+    assert started(project, job_id, 0).wait(PATIENCE_S) == 0
+    query = "SELECT id FROM candidates WHERE stage = 'rejected' ORDER BY id LIMIT 2"
+    lost = {id for (id,) in db.execute(query)}
+    # Others that wait, before and behind: these nobody waits for.
+    db.execute(
+        "UPDATE candidates SET stage = 'instance' WHERE id IN (SELECT id FROM candidates WHERE stage = 'done' LIMIT 5)"
+    )
+    db.execute("UPDATE candidates SET stage = 'instance', is_classification = 0 WHERE stage = 'classification'")
+    command = Path(sys.executable).with_name("alpaca-tui")
+    rescue = [str(command), "--project", str(project), "review", "rescue", *(f"-i{id}" for id in lost)]
+    said = subprocess.run(rescue, capture_output=True, text=True, check=True)
+    assert "rescued: 2" in said.stdout and "whatever its target" in said.stderr
+    ready = db.execute("SELECT count(*) FROM samples WHERE state = 'pending'").fetchone()[0]
+    again = enqueued(db, target=min(6, ready))
+    claimed(db, again)
+    assert started(project, again, 0).wait(PATIENCE_S) == 0
+    asked = db.execute("SELECT stage, candidate_id FROM completions WHERE job_id = ?", [again]).fetchall()
+    assert Counter(asked) == Counter((stage, id) for stage in ("classification", "instance") for id in lost)
+    stages = dict(db.execute("SELECT id, stage FROM candidates").fetchall())
+    assert {stages[id] for id in lost} == {"done"}
+    assert {row[0] for row in db.execute("SELECT candidate_id FROM samples WHERE state = 'pending'")} >= lost
+
+
+def test_a_recipe_without_these_stages_does_not_wait_for_what_was_rescued(project: Path, db: Database) -> None:
+    job_id = enqueued(db, target=20)
+    claimed(db, job_id)
+    assert started(project, job_id, 0).wait(PATIENCE_S) == 0
+    (lost,) = db.execute("SELECT id FROM candidates WHERE stage = 'rejected' LIMIT 1").fetchone()
+    decisions.rescue(db, candidate_ids=[lost])
+    spec = GenerateSpec(target=4, recipe="alpaca", batch=4, seed=3)
+    again = jobs.enqueue(db, "generate", spec.model_dump(mode="json"))
+    claimed(db, again)
+    assert started(project, again, 0).wait(PATIENCE_S) == 0
+    assert db["completions"].count_where("job_id = ?", [again]) == 0
+    assert db["candidates"].get(lost)["stage"] == "classification", "it is left to a run that has the stage"
 
 
 def test_a_frozen_worker_loses_its_work_to_another_and_cannot_store_it_later(project: Path, db: Database) -> None:

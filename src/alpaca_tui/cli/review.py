@@ -108,7 +108,12 @@ def rescue(
     if not ids and not instruction:
         raise UsageError("name samples by number or query, or instructions with --instruction NUMBER")
     db = common.open_db(ctx)
-    _report(ctx, decisions.rescue(db, _ids(db, ids or []), instruction or []), "rescued")
+    made = decisions.rescue(db, _ids(db, ids or []), instruction or [])
+    _report(ctx, made, "rescued")
+    if any(one.candidate_id is not None for one in made):
+        common.narrate(
+            "what an instruction lacks is asked for by the running or the next generation, whatever its target"
+        )
 
 
 @app.command()

@@ -10,6 +10,7 @@ from sqlite_utils import Database
 from alpaca_tui.core.records import PoolEntry, Verdict
 from alpaca_tui.core.rouge import TokenizerName
 from alpaca_tui.store.database import now
+from alpaca_tui.store.wanted import WANTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,20 +70,24 @@ def _neighbour(verdict: Verdict, kind: str) -> int | None:
     return verdict.neighbour.id if verdict.neighbour and verdict.neighbour.kind == kind else None
 
 
-_FLIPPED_FIRST = "id NOT IN (SELECT candidate_id FROM flips), id"
+_WANTED_FIRST = "id NOT IN (SELECT candidate_id FROM flips UNION ALL SELECT candidate_id FROM rescues), id"
 
 
-def waiting(db: Database, stage: str, limit: int, is_classification: bool | None = None) -> list[CandidateRow]:
+def waiting(
+    db: Database, stage: str, limit: int, is_classification: bool | None = None, *, wanted: bool = False
+) -> list[CandidateRow]:
     """The oldest candidates in the queue of ``stage`` ('classification' or 'instance') that no worker has taken.
 
-    Those that a person flipped come first: somebody waits for them. With ``is_classification``, of all of them only
-    those that are (or are not) classification tasks.
+    Those that a person flipped or rescued come first: somebody waits for them; with ``wanted``, no others come. With
+    ``is_classification``, of all of them only those that are (or are not) classification tasks.
     """
     free = "stage = ? AND id NOT IN (SELECT number FROM leases WHERE queue = ? AND expires_at > ?)"
     values: list[object] = [stage, stage, now()]
     if is_classification is not None:
         free, values = f"{free} AND is_classification = ?", [*values, int(is_classification)]
-    rows = db["candidates"].rows_where(free, values, order_by=_FLIPPED_FIRST, limit=limit)
+    if wanted:
+        free = f"{free} AND {WANTED.format('id')}"
+    rows = db["candidates"].rows_where(free, values, order_by=_WANTED_FIRST, limit=limit)
     return [CandidateRow(r["id"], r["instruction"], _optional_bool(r["is_classification"])) for r in rows]
 
 

@@ -11,7 +11,6 @@ from sqlite_utils import Database
 
 from alpaca_tui import resources
 from alpaca_tui.core.errors import UsageError
-from alpaca_tui.store.database import now
 
 RECLASSIFIED = "reclassified"
 """What takes the samples of the other kind out of the queue."""
@@ -89,16 +88,6 @@ def settle(db: Database, candidate_id: int) -> None:
 def is_flipped(db: Database, candidate_id: int) -> bool:
     """Whether a person has said what the candidate is, so that the model's doubt no longer matters."""
     return db.execute(f"SELECT {FLIPPED.format('?')}", [candidate_id]).fetchone()[0] == 1
-
-
-def count_waiting(db: Database) -> int:
-    """How many flipped candidates wait for their new instances and are in no worker's hands."""
-    query = (
-        "SELECT count(DISTINCT f.candidate_id) FROM flips f JOIN candidates c ON c.id = f.candidate_id "
-        f"WHERE c.stage = 'instance' AND {FLIPPED.format('c.id')} AND NOT EXISTS "
-        "(SELECT 1 FROM leases l WHERE l.queue = 'instance' AND l.number = c.id AND l.expires_at > ?)"
-    )
-    return int(db.execute(query, [now()]).fetchone()[0])
 
 
 def _of(db: Database, batch: int) -> list[tuple[int, int, str]]:

@@ -29,13 +29,16 @@ class OutputRow:
     output: str
 
 
-def queue(db: Database, model: str, limit: int, *, regenerate: bool = False, tries: int = 3) -> list[OutputRow]:
+def queue(
+    db: Database, model: str, limit: int, *, regenerate: bool = False, tries: int = 3, wanted: bool = False
+) -> list[OutputRow]:
     """The oldest samples that wait for an output; with ``regenerate``, the pending ones not yet answered by ``model``.
 
     What a person has edited is never written over. Left out: what failed ``tries`` times, and (with ``regenerate``)
     what the model has answered already, usable or not. Without, nothing is left out for that: see ``drop``.
+    ``wanted``: only those of instructions that a person flipped or rescued.
     """
-    values = {"model": model, "limit": limit, "regenerate": int(regenerate), "tries": tries}
+    values = {"model": model, "limit": limit, "regenerate": int(regenerate), "tries": tries, "wanted": int(wanted)}
     return [OutputRow(*row) for row in db.execute(resources.query("output_queue"), values).fetchall()]
 
 

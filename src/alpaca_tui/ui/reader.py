@@ -58,7 +58,7 @@ class StoreReader:
 
     def facts(self) -> Facts:
         """What the database says now."""
-        from alpaca_tui.store import browse, datasets, decisions, evaluations, jobs, overview
+        from alpaca_tui.store import browse, datasets, decisions, evaluations, jobs, overview, wanted
 
         db = self._db
         seeds, enabled, classification = browse.seed_counts(db)
@@ -69,6 +69,7 @@ class StoreReader:
             classification=classification,
             funnel=overview.funnel(db),
             newest=tuple(PoolLine(str(id), text) for id, text in browse.newest_in_pool(db, NEWEST_IN_POOL)),
+            wanted=wanted.count_waiting(db),
             jobs=rows,
             datasets=tuple(d.name for d in datasets.all_datasets(db)),
             evaluations=evaluations.count(db),

@@ -135,6 +135,8 @@ class Facts:
     funnel: Funnel = field(default_factory=Funnel)
     newest: tuple[PoolLine, ...] = ()
     """The newest machine-made instructions of the pool, newest first."""
+    wanted: int = 0
+    """Flipped or rescued instructions that wait for what they lack: a generation sees to them whatever its target."""
     jobs: tuple[JobRow, ...] = ()
     """Every job, newest first."""
     datasets: tuple[str, ...] = ()

@@ -19,7 +19,7 @@ from alpaca_tui.core.errors import AlpacaError, Cancelled
 from alpaca_tui.core.records import Completion, Request
 from alpaca_tui.jobs.packcheck import run_pack
 from alpaca_tui.jobs.specs import GenerateSpec
-from alpaca_tui.store import candidates, completions, costs, flips, leases, outputs, overview
+from alpaca_tui.store import candidates, completions, costs, leases, outputs, overview, wanted
 from alpaca_tui.store import jobs as job_store
 from alpaca_tui.store.completions import Call
 from alpaca_tui.store.tallies import Tally
@@ -30,6 +30,7 @@ from alpaca_tui.workers.display import Display
 from alpaca_tui.workers.screening import Screen
 from alpaca_tui.workers.stages import (
     ClassificationStage,
+    InstanceStage,
     InstructionStage,
     OutputStage,
     Run,
@@ -122,14 +123,14 @@ class Generation:
         self._display.say("reading what is known")
         self._screen = Screen(context.db, spec.threshold, settings.rules, self._display.say)
         self._desk = Desk(context, self._screen)
-        run = Run(context.db, context.job.id, spec.model, pack, spec.seed, self._screen, spec.output_model)
-        self._order = self._stages(run)
+        self._run = Run(context.db, context.job.id, spec.model, pack, spec.seed, self._screen, spec.output_model)
+        self._order = self._stages(self._run)
         ledger = Ledger(spec.budget, costs.spent(context.db, context.job.id) or 0.0)
         backends = Backends(spec.batch, lambda model: self._display.say(f"loading {model}"), context.project, ledger)
         try:
             # Loaded before the first lease is taken and before the clock of the estimates runs.
             backends.get(spec.output_model if spec.regenerate and spec.output_model else spec.model)
-            self._prospects = Prospects(context, spec, run)
+            self._prospects = Prospects(context, spec, self._run)
             self._prospects.show(self._display)
             self._generate(backends)
         finally:
@@ -154,17 +155,22 @@ class Generation:
             taken = self._desk.take(self._plan)
             if taken:
                 self._ask(backends.get(taken[0].call.model), taken)
-            elif self._spec.regenerate:
+            elif self._spec.regenerate or self._met():
                 return
             else:
                 self._display.say("waiting for what other workers have in hand")
                 time.sleep(_IDLE_S)
 
+    def _met(self) -> bool:
+        return not self._spec.regenerate and self._prospects.ready() >= self._spec.target
+
     def _reached(self) -> bool:
-        """The target is met, and what a person flipped is in hand: somebody waits for that whatever the target."""
-        if self._spec.regenerate or self._prospects.ready() < self._spec.target:
+        """The target is met, and what a person flipped or rescued is in hand: somebody waits for that all the same."""
+        if not self._met():
             return False
-        return flips.count_waiting(self._context.db) == 0
+        listed = any(isinstance(stage, InstanceStage) for stage in self._order)
+        outputs_too = self._spec.output_model is not None
+        return wanted.count_waiting(self._context.db, instances=listed, outputs=outputs_too) == 0
 
     def _plan(self) -> tuple[StageWorker, list[Call]]:
         """The next calls: what is begun is finished before more is begun."""
@@ -172,8 +178,11 @@ class Generation:
 
     def _plan_more(self, limit: int, model: str | None) -> tuple[StageWorker, list[Call]]:
         """At most ``limit`` calls of any stage, for ``model`` if given."""
+        self._run.only_wanted = self._met()
         for stage in self._order:
             inventing = isinstance(stage, InstructionStage)
+            if inventing and self._run.only_wanted:
+                break
             room = min(limit, self._prospects.wanted_calls(limit)) if inventing else limit
             calls = stage.plan(room) if room > 0 else []
             if calls and model in (None, calls[0].model):
@@ -183,6 +192,7 @@ class Generation:
     def _refill(self, like: Taken, limit: int) -> tuple[StageWorker, list[Call]]:
         """At most ``limit`` calls that share their prefix with ``like``: the same stage and template."""
         stage = like.stage
+        self._run.only_wanted = self._met()
         if isinstance(stage, InstructionStage):
             full = not isinstance(stage, TaskStage) and self._prospects.queue_full(self._spec.batch)
             limit = 0 if full else min(limit, self._prospects.wanted_calls(limit))

@@ -28,7 +28,7 @@ class ClassificationStage:
 
     def plan(self, limit: int, template: str | None = None) -> list[Call]:
         run = self._run
-        rows = candidates.waiting(run.db, TEMPLATE, limit)
+        rows = candidates.waiting(run.db, TEMPLATE, limit, wanted=run.only_wanted)
         if rows and self._bias is not None and not self._bias.settled:
             return self._bias.plan(limit)
         return [run.call(TEMPLATE, TEMPLATE, row.id, {"instruction": row.instruction}, row.id) for row in rows]
@@ -129,11 +129,12 @@ class InstanceStage:
 
     def plan(self, limit: int, template: str | None = None) -> list[Call]:
         # One template at a time, so that the whole batch shares the prompt's long prefix.
+        run = self._run
         if template is None:
-            oldest = candidates.waiting(self._run.db, "instance", 1)
+            oldest = candidates.waiting(run.db, "instance", 1, wanted=run.only_wanted)
             template = "output_first" if oldest and oldest[0].is_classification else "input_first"
-        rows = candidates.waiting(self._run.db, "instance", limit, template == "output_first")
-        return [self._run.call("instance", template, row.id, {"instruction": row.instruction}, row.id) for row in rows]
+        rows = candidates.waiting(run.db, "instance", limit, template == "output_first", wanted=run.only_wanted)
+        return [run.call("instance", template, row.id, {"instruction": row.instruction}, row.id) for row in rows]
 
     def store(self, call: Call, completion: Completion) -> None:
         run = self._run

@@ -36,7 +36,13 @@ class OutputStage:
         if not self._due():
             return []
         taken = leases.held(self._run.db, "output")
-        rows = outputs.queue(self._run.db, self._model, limit + len(taken), regenerate=self._regenerate)
+        rows = outputs.queue(
+            self._run.db,
+            self._model,
+            limit + len(taken),
+            regenerate=self._regenerate,
+            wanted=self._run.only_wanted,
+        )
         calls = []
         for row in [row for row in rows if row.sample_id not in taken][:limit]:
             self._asked[row.sample_id] = row.revision

@@ -55,6 +55,8 @@ class Run:
         output_model: str | None = None,
     ) -> None:
         self.db, self.job_id, self.model, self.pack, self.seed, self.screen = db, job_id, model, pack, seed, screen
+        self.only_wanted = False
+        """Set where the target is met: then only what a person flipped or rescued is still asked for."""
         self.output_model = output_model
         """Writes every output anew; None: the outputs of ``model`` stay."""
         with write(db):

@@ -103,16 +103,17 @@ class Forms:
                 note="ROUGE-L from which an instruction is too close to a known one.",
             ),
         ]
-        self._form(
-            "Generate", f"{self._snapshot.usable} samples are pending or accepted now.", fields, self._start_generate
-        )
+        intro = f"{self._snapshot.usable} samples are pending or accepted now."
+        if wanted := self._snapshot.facts.wanted:
+            intro += f" {wanted} rescued or flipped instructions are completed whatever the target."
+        self._form("Generate", intro, fields, self._start_generate)
 
     def _start_generate(self, values: Mapping[str, str]) -> None:
         from alpaca_tui.jobs import models
         from alpaca_tui.jobs.specs import GenerateSpec
 
         target = whole(values, "target", "Target", 1)
-        if target is None or target <= self._snapshot.usable:
+        if target is None or (target <= self._snapshot.usable and not self._snapshot.facts.wanted):
             raise AlpacaError(f"{self._snapshot.usable} are there already: choose a higher target.")
         models.resolve(values["model"], fetch=False)
         threshold = decimal(values, "threshold", "Novelty", 0.0, 1.0)
@@ -124,6 +125,8 @@ class Forms:
             seed=whole(values, "seed", "Seed", 0) or 0,
             threshold=defaults.threshold if threshold is None else threshold,
             batch=defaults.batch,
+            options=defaults.options,
+            output_model=defaults.output_model,
         )
         self._app.work.submit("generate", spec, "Generation")
 
