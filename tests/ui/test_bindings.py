@@ -90,6 +90,22 @@ async def test_keys_are_rebound_in_config_toml(opened: Opened, project: Path) ->
         assert app.screen._card.row.id != before
 
 
+async def test_a_config_that_cannot_be_read_is_said_and_nothing_breaks(opened: Opened, project: Path) -> None:
+    (project / "config.toml").write_text("[generate\n")
+    async with opened(project) as (app, pilot):
+        assert "config.toml cannot be read" in toasts(app)
+        app.clear_notifications()
+        for keys in (("1", "n"), ("5", "n"), ("2", "R"), ("4", "p")):
+            await pilot.press(*keys)
+            await app.workers.wait_for_complete()
+            await pilot.pause()
+        # An evaluation's model is that of the training that was, so its form needs no config.toml.
+        assert toasts(app).count("config.toml cannot be read") >= 2 and "Mend it, then press the key again" in toasts(
+            app
+        )
+        assert app.is_running and len(app.screen_stack) == 1
+
+
 @pytest.mark.parametrize("key", ["q", "ctrl+c"])
 async def test_quitting_says_that_jobs_go_on(
     filled: Path, opened: Opened, key: str, capsys: pytest.CaptureFixture[str]

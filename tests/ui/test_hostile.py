@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from pathlib import Path
@@ -17,7 +18,7 @@ from alpaca_tui.store.database import write
 from alpaca_tui.ui.app import CockpitApp
 
 from . import seeding
-from .conftest import Opened, screen_text
+from .conftest import Opened, screen_text, toasts
 
 CORPUS = (
     "\x1b]52;c;ZXZpbA==\x07 clipboard",
@@ -75,8 +76,19 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     slots = tuple(live.Slot(text, text, text, 3) for text in (*CORPUS, LONG[:3000]))
     live.LiveWriter(project, 5).write(live.LiveSnapshot(0.0, everything, 0.5, 10.0, 5.0, slots), force=True)
     logs.log_path(project, 5).write_text("\n".join((*CORPUS, everything, LONG)), "utf-8")
+    (project / "config.toml").write_text(config_of(everything), "utf-8")
     seeding.close(made.db)
     return project
+
+
+def config_of(text: str) -> str:
+    """A config.toml whose every free text is hostile: models, reasons, the theme, names and keys of commands."""
+    quoted = json.dumps(text.replace("\x7f", ""), ensure_ascii=False)
+    short = json.dumps("[/x] [@click=app.quit]y[/] \x1b]52;c;ZXZpbA==\x07")
+    return (
+        f"[generate]\nmodel = {quoted}\n[review]\nreasons = [{short}, {short}]\n"
+        f'[ui]\ntheme = {short}\n[ui.keys]\n{short} = {short}\n"review.tag" = {short}\n'
+    )
 
 
 def check(app: CockpitApp, size: tuple[int, int]) -> str:
@@ -147,6 +159,69 @@ async def test_dialogs_with_hostile_defaults(opened: Opened, hostile: Path) -> N
             check(app, size)
             await pilot.press("escape")
             await pilot.pause()
+
+
+async def test_blind_answers_reasons_and_queries_in_titles(opened: Opened, hostile: Path) -> None:
+    size = (120, 40)
+    async with opened(hostile, size) as (app, pilot):
+        assert "no command is called [/x] [@click=app.quit]y[/] ␛]52" in toasts(app)
+        seen = ""
+        for keys in (
+            ("6", "b"), ("f",), ("s",), ("r",), ("escape",),  # blind, its reference, another task, its result
+            ("2", "R"), ("escape",), ("t",), ("escape",), ("question_mark",), ("escape",),
+            ("slash", *"\"[/foo] [INST]\"", "enter"), ("7", "slash", *"\"[/foo] [link=x]\"", "enter"),
+            ("4", "slash", *"\"[/foo] [@click=app.quit]x\"", "enter"), ("tab",), ("j",), ("G",), ("enter",),
+        ):  # fmt: skip
+            await pilot.press(*keys)
+            await app.workers.wait_for_complete()
+            await pilot.pause()
+            seen += check(app, size)
+        assert "[@click=app.quit]y[/]" in seen  # the reason
+        assert app.is_running
+
+
+async def test_toasts_their_history_and_the_palette(opened: Opened, hostile: Path) -> None:
+    size = (120, 40)
+    async with opened(hostile, size) as (app, pilot):
+        for text in (*CORPUS, LONG):
+            app.say(text, "error")
+        await pilot.press("m")
+        await pilot.pause()
+        text = check(app, size)
+        assert "✗ error" in text and "xxxx" in text
+        for key in ("pagedown", "pagedown", "G"):
+            await pilot.press(key)
+            await pilot.pause()
+            text += check(app, size)
+        assert "␛]52;c;ZXZpbA==" in text or "[/foo] [@click=app.quit]x[/]" in text
+        await pilot.press("escape", "colon")
+        for query in (CORPUS[0], CORPUS[1], CORPUS[2], CORPUS[3], CORPUS[6], CORPUS[8]):
+            app.screen.query_one("CommandInput").value = query.replace("\n", " ")  # type: ignore[attr-defined]
+            await app.workers.wait_for_complete()
+            await pilot.pause()
+            check(app, size)
+        await pilot.press("escape")
+        assert app.is_running
+
+
+async def test_a_jobs_end_with_a_hostile_reason(opened: Opened, hostile: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from alpaca_tui.store import database
+
+    from .conftest import look
+
+    copy = tmp_path / "copy"
+    shutil.copytree(hostile, copy)
+    async with opened(copy, (120, 40)) as (app, pilot):
+        app.clear_notifications()
+        db = database.open_project(copy)
+        jobs.set_state(db, 5, "failed", reason=" ".join(CORPUS), exit_code=1)
+        db.conn.close()
+        look(app)
+        await pilot.pause()
+        assert "Job 5 (generate) failed: ␛]52;c;ZXZpbA==" in toasts(app)
+        check(app, (120, 40))
 
 
 async def test_what_is_left_out_of_a_long_text_is_counted(opened: Opened, hostile: Path) -> None:

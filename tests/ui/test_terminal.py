@@ -161,7 +161,8 @@ def test_no_sequence_of_the_text_reaches_the_terminal(hostile: Path, terminals: 
     terminal = Terminal(hostile, columns=140, rows=40)
     terminals.append(terminal)
     terminal.wait_for("Live generation")
-    for key in "2345671":
+    # Every screen, then the palette, the blind comparison, the reasons, a form, the messages, a query, a story.
+    for key in (*"2345671", ":[/foo]", *"\x1b6bfr\x1b2R\x1bp\x1b1n\x1bm\x1b4", "/[/foo]\r", *"7o"):
         terminal.child.send(key)
         terminal.read(0.6)
     terminal.child.send("q")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 SEED_SUITE = "(the seed tasks)"
 """What the form calls the suite of seeds; no data set's name can be mistaken for it."""
+METHODS = ("auto", "lora", "qlora", "full", "full-offload")
 MODEL_NOTE = "smollm2-135m, a directory, a hub id, or openai:MODEL@URL."
 
 
@@ -81,11 +82,21 @@ class Forms:
 
         self._app.push_screen(Form(title, intro, fields, checked))
 
+    def _open(self, dialog: Callable[[], None]) -> None:
+        """Open the dialog; where config.toml can't be read for its defaults, say so instead."""
+        try:
+            dialog()
+        except AlpacaError as error:
+            self._app.say(f"{str(error).rstrip('.')}. Mend it, then press the key again.", "error")
+
     def _last_spec(self, kind: str) -> dict[str, Any]:
         return next((j.row.spec for j in self._snapshot.jobs if j.row.kind == kind), {})
 
     def generate(self) -> None:
         """The dialog that starts a generation."""
+        self._open(self._generate)
+
+    def _generate(self) -> None:
         defaults = self._app.config.generate
         last = self._last_spec("generate")
         target = default_target(self._snapshot.usable, last.get("target"))
@@ -132,6 +143,9 @@ class Forms:
 
     def train(self) -> None:
         """The dialog that starts a fine-tune."""
+        self._open(self._train)
+
+    def _train(self) -> None:
         names = self._snapshot.facts.datasets
         if not names:
             self._app.say("There is no data set yet. Press f to freeze the accepted samples as one.", "warning")
@@ -150,7 +164,7 @@ class Forms:
                 "method",
                 "Method",
                 last.get("method", "auto"),
-                ("auto", "lora", "full"),
+                METHODS,
                 "auto takes what fits this machine.",
             ),
             Field(
@@ -189,6 +203,9 @@ class Forms:
 
     def evaluate(self) -> None:
         """The dialog that scores models."""
+        self._open(self._evaluate)
+
+    def _evaluate(self) -> None:
         names = self._snapshot.facts.datasets
         tuned = [j for j in self._snapshot.jobs if j.row.kind == "train" and j.row.state == "succeeded"]
         base = tuned[0].row.spec["model"] if tuned else self._app.config.generate.model
