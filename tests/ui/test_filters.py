@@ -13,6 +13,7 @@ from textual.pilot import Pilot
 from alpaca_tui.store import browse, candidates, database, replays, samples
 from alpaca_tui.ui.app import CockpitApp
 from alpaca_tui.ui.options import UiOptions
+from alpaca_tui.ui.screens import filters
 from alpaca_tui.ui.threshold import ThresholdPane
 from alpaca_tui.ui.widgets.lines import TextView
 from alpaca_tui.ui.widgets.paged import PagedList
@@ -115,14 +116,19 @@ async def test_a_sample_is_rescued(opened: Opened, project: Path) -> None:
         assert "empty output" not in "\n".join(app.screen.query_one("#funnel-list", PagedList).shown)
 
 
-@pytest.mark.parametrize("size", [(80, 24), (100, 30), (140, 45)])
-async def test_the_curve_is_the_exact_one(opened: Opened, project: Path, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize(("size", "at_once"), [((80, 24), True), ((100, 30), False), ((140, 45), True)])
+async def test_the_curve_is_the_exact_one_and_drawn_unasked_where_that_is_quick(
+    opened: Opened, project: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], at_once: bool
+) -> None:
     expected = stored(project, replays.threshold_curve)
+    monkeypatch.setattr(filters, "CURVE_AT_ONCE", 37 if at_once else 36)
     async with opened(project, size) as (app, pilot):
         await pilot.press("4")
-        assert "left and right move X" in screen_text(app)
-        await pilot.press("c")
         await worked_out(pilot)
+        assert ("left and right move X" in screen_text(app)) != at_once
+        if not at_once:
+            await pilot.press("c")
+            await worked_out(pilot)
         assert app.screen.query_one(ThresholdPane).control.curve == tuple(kept for _, kept in expected)
         await pilot.press(*["left"] * 8)
         keeps = dict(expected)[0.62]

@@ -9,7 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
@@ -290,8 +290,9 @@ class CockpitApp(App[None], inherit_bindings=False):
         from alpaca_tui.ui.screens.dialogs import Reading, help_text
 
         name = self.screen.NAME if isinstance(self.screen, AppScreen) else self.current_mode
-        lines = help_text(name, self.keymap, ascii=self.options.ascii)
-        self.push_screen(Reading(f"Keys: {bindings.TITLES.get(name, 'Blind A/B')}", lines))
+        title = f"Keys: {bindings.TITLES.get(name, 'Blind A/B')}"
+        text = partial(help_text, name, self.keymap, ascii=self.options.ascii)
+        self.push_screen(Reading(title, text))
 
     def action_messages(self) -> None:
         """What was said in toasts."""

@@ -212,7 +212,8 @@ def line_chart(
     # A spread within rounding is none: the axis gets some room around the one value.
     flat = high - low <= 1e-9 * max(abs(high), abs(low), 1e-9)
     margin = max(abs(high) * 0.05, 0.01) if flat else (high - low) * 0.06
-    low, high = low - margin, high + margin
+    # What is never negative gets no axis below 0; logarithms are negative as a matter of course.
+    low, high = max(0.0, low - margin) if low >= 0 and not axes.log else low - margin, high + margin
     canvas = Canvas(plot_width, plot_height, glyphs)
     _draw_cursor(canvas, axes.cursor, first, end, glyphs)
     signs = iter(("'", "*", *("+" for _ in curves)))

@@ -22,7 +22,7 @@ DIFFERENT = "bold"
 _JOB_CELLS = 6
 _VALUE_CELLS = {"held_out_loss": 8, "rouge_l": 9, "exact_match": 8, "words": 7, "empty": 8, "repetition": 8, "cut": 8}
 _TITLES = {"held_out_loss": "loss", "exact_match": "exact", "repetition": "repet.", "cut": "cut"}
-_INTERVAL_CELLS = 13
+_INTERVAL_CELLS = 14
 _NAME_CELLS = (14, 34)
 _SUITE_CELLS = 9
 
@@ -58,7 +58,7 @@ def _head(name_width: int, wide: bool) -> Content:
         title = _TITLES.get(metric.name, metric.title)
         cells.append(f"{title:>{_VALUE_CELLS[metric.name] - 2}}  ")
         if wide and metric.name in ("held_out_loss", "rouge_l"):
-            cells.append(f"{'95 %':<{_INTERVAL_CELLS}}")
+            cells.append(f"{' 95 %':<{_INTERVAL_CELLS}}")
     return Content.styled("".join(cells) + "  suite", "$muted underline")
 
 
@@ -74,7 +74,7 @@ def _cells(
     cells: list[Content | tuple[str, str]] = [(f"{metric.shown(value):>{width}}{mark}", "$success" if is_best else "")]
     if wide and metric.name in ("held_out_loss", "rouge_l"):
         low, high = row.metrics.get(f"{metric.name}_low"), row.metrics.get(f"{metric.name}_high")
-        shown = "" if low is None or high is None else f"{low:.2f}–{high:.2f}"
+        shown = "" if low is None or high is None else f" {low:.2f}–{high:.2f}"
         cells.append((f"{shown:<{_INTERVAL_CELLS}}", "$faint"))
     return cells
 

@@ -178,9 +178,12 @@ class Reading(Dialog[None]):
         Binding("Y", "app.send_text", "Send", show=False, id="send"),
     ]
 
-    def __init__(self, title: str, paragraphs: Sequence[Content]) -> None:
+    def __init__(self, title: str, paragraphs: Sequence[Content] | Callable[[int], Sequence[Content]]) -> None:
+        """``paragraphs`` may be a function of the width in cells, for what is laid out in columns."""
         super().__init__()
-        self._title, self._paragraphs = title, paragraphs
+        self._title = title
+        self._written = paragraphs if callable(paragraphs) else lambda _: paragraphs
+        self._paragraphs: Sequence[Content] = ()
 
     def compose(self) -> ComposeResult:
         """The text in a large box."""
@@ -197,11 +200,33 @@ class Reading(Dialog[None]):
         """Show the text."""
         view = self.query_one(TextView)
         view.focus()
-        view.call_after_refresh(view.show, self._paragraphs)
+        view.call_after_refresh(self._show)
+
+    def on_resize(self) -> None:
+        """The columns are as wide as there is room."""
+        self.call_after_refresh(self._show)
+
+    def _show(self) -> None:
+        view = self.query_one(TextView)
+        width = view.scrollable_content_region.width
+        if width > 0:
+            self._paragraphs = self._written(width)
+            view.show(self._paragraphs, keep_place=True)
 
 
-def help_text(screen: str, keymap: Mapping[str, str], *, ascii: bool) -> list[Content]:
-    """Every key of the screen, of lists, and of the whole cockpit, from the table."""
+_KEY_CELLS = 18
+
+
+def _row(keys: str, help: str, width: int) -> list[Content]:
+    """Keys and what they do; a long description goes on under itself."""
+    indent = " " * (_KEY_CELLS + 2)
+    wrapped = Content.styled(help, "$muted").wrap(max(16, width - len(indent)))
+    first = Content.assemble((f"  {keys:<{_KEY_CELLS}}", "bold"), wrapped[0])
+    return [first, *(Content(indent) + line for line in wrapped[1:])]
+
+
+def help_text(screen: str, keymap: Mapping[str, str], width: int, *, ascii: bool) -> list[Content]:
+    """Every key of the screen, of lists, and of the whole cockpit, from the table, in lines of ``width`` cells."""
     lines: list[Content] = []
     group = ""
     for command in bindings.commands(screen):
@@ -211,11 +236,11 @@ def help_text(screen: str, keymap: Mapping[str, str], *, ascii: bool) -> list[Co
                 [EMPTY, Content.styled(group, "$accent bold")] if lines else [Content.styled(group, "$accent bold")]
             )
         keys = bindings.shown_keys(command, keymap, ascii=ascii)
-        lines.append(Content.assemble((f"  {keys:<18}", "bold"), (command.help, "$muted")))
+        lines += _row(keys, command.help, width)
     lines += [EMPTY, Content.styled("Lists and texts", "$accent bold")]
     for names, _, help in bindings.LIST_KEYS:
         keys = " ".join(bindings.key_name(k, ascii=ascii) for k in names.split(","))
-        lines.append(Content.assemble((f"  {keys:<18}", "bold"), (help, "$muted")))
+        lines += _row(keys, help, width)
     note = (
         "Keys can be changed in the project's config.toml, section [ui.keys], by the names that the palette (:) shows."
     )

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from alpaca_tui.store.replays import Replay
 
 WIDE_FROM = 100
+CURVE_AT_ONCE = 2_000
+"""Candidates up to which the curve is drawn unasked: a blink of an eye."""
 SEEK = 512
 """Rows in which a reject is looked for again."""
 
@@ -164,6 +166,8 @@ class FiltersScreen(AppScreen):
             self._reload(to_top=False)
         if before is None and self._place:
             self._return_to_reject()
+        if before is None and self._replaying is not None and 0 < f.candidates <= CURVE_AT_ONCE:
+            self._replaying.curve()
         self._lay_out()
 
     def _steps(self, offset: int, limit: int) -> list[funnel.Step]:

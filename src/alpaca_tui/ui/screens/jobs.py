@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -79,11 +80,29 @@ def facts_of(job: JobView, width: int, glyphs: Glyphs) -> list[Content]:
     return lines
 
 
+def outcome(kind: str, result: Mapping[str, Any]) -> str:
+    """What a job that succeeded came to, in a few words; empty where its result does not say."""
+    numbers = {name: value for name, value in result.items() if isinstance(value, int | float)}
+    if kind == "generate" and {"candidates", "kept", "samples"} <= numbers.keys():
+        return f"{numbers['candidates']:,} instructions, {numbers['kept']:,} kept, {numbers['samples']:,} samples"
+    if kind == "train" and {"loss_first", "loss_last"} <= numbers.keys():
+        said = f"loss {number(numbers['loss_first'])} to {number(numbers['loss_last'])}"
+        if {"eval_loss_first", "eval_loss_last"} <= numbers.keys():
+            said += f", held-out {number(numbers['eval_loss_first'])} to {number(numbers['eval_loss_last'])}"
+        return said
+    models = result.get("models")
+    if kind == "evaluate" and isinstance(models, dict):
+        scores = {name: found.get("rouge_l") for name, found in models.items() if isinstance(found, dict)}
+        shown = [f"{name} {number(score) if isinstance(score, float) else '–'}" for name, score in scores.items()]
+        return f"ROUGE-L: {', '.join(shown)}"
+    return ""
+
+
 def _short(value: Any) -> str:
     if isinstance(value, float):
         return number(value)
     if isinstance(value, dict):
-        return ", ".join(f"{k}={_short(v)}" for k, v in value.items())
+        return ", ".join(f"{k}={_short(v)}" for k, v in value.items() if v not in (None, {}, [], ()))
     if isinstance(value, list | tuple):
         return ", ".join(str(v) for v in value)
     return str(value)
@@ -175,8 +194,8 @@ class JobsScreen(AppScreen):
             took = row.finished_at - row.started_at if row.finished_at and row.started_at else None
             parts += [(f"{'':>6}  {duration(took):>8}  ", "$muted"), (f"{clock(row.finished_at)}  ", "$faint")]
         line = Content.assemble(*parts)
-        if not job.active and row.reason:
-            line = line + literal_line(row.reason, "$muted")
+        if not job.active:
+            line = line + literal_line(row.reason or outcome(row.kind, row.result or {}), "$muted")
         return line.truncate(width, ellipsis=True)
 
     @on(PagedList.Moved, "#job-list")

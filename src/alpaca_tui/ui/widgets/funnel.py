@@ -55,7 +55,7 @@ def lines(f: Funnel, width: int, height: int, glyphs: Glyphs) -> list[Content]:
     """The funnel in ``height`` lines of ``width`` cells."""
     rows = _fit(steps(f), height)
     top = max(row.count for row in rows)
-    label_width = min(20, max(len(row.label) + 2 * row.loss for row in rows)) + 1
+    label_width = min(max(20, width * 2 // 5), max(len(row.label) + 2 * row.loss for row in rows)) + 1
     count_width = len(f"{top:,}") + 1
     bar_width = max(2, width - label_width - count_width - 7)
     return [_line(row, top, label_width, count_width, bar_width, glyphs).truncate(width) for row in rows]

@@ -132,7 +132,9 @@ class SeedsPane(Pane):
         lines = [
             Content.assemble((f"{human + machine:,}", "bold"), (" instructions in the pool", "$muted")),
             self._halves(human, machine, width),
-            Content.assemble(people, (f"{human:,}", "bold"), (" by people", "$muted"), note),
+            Content.assemble(people, (f"{human:,}", "bold"), (" by people", "$muted"), note).truncate(
+                width, ellipsis=True
+            ),
             Content.assemble(model, (f"{machine:,}", "bold"), (" by the model", "$muted")),
         ]
         room = height - len(lines) - 2
