@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated, Any
 
 import typer
@@ -31,26 +30,20 @@ def init(ctx: typer.Context) -> None:
 
 def status(
     ctx: typer.Context,
-    watch: Annotated[bool, typer.Option("--watch", help="Show it again every two seconds.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="One screen of plain text, renewed until ctrl+c.")] = False,
 ) -> None:
     """What runs and how far it is."""
-    import time
-
     from alpaca_tui.jobs import status as statuses
 
     db = common.open_db(ctx)
     project = common.project_dir(ctx)
-    while True:
-        value = statuses.status(db, project)
-        # Home, text, clear what is left below: one plain screen that does not flicker.
-        redraw = watch and not common.state(ctx).json
-        sys.stdout.write("\x1b[H" if redraw else "")
-        common.emit(ctx, value, _status_text(value))
-        sys.stdout.write("\x1b[J" if redraw else "")
-        sys.stdout.flush()
-        if not watch:
-            return
-        time.sleep(2.0)
+    if watch:
+        from alpaca_tui.cli import watching
+
+        watching.watch(db, project, as_json=common.state(ctx).json)
+        return
+    value = statuses.status(db, project)
+    common.emit(ctx, value, _status_text(value))
 
 
 def _status_text(value: dict[str, Any]) -> str:
