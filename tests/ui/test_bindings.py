@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from alpaca_tui.ui import bindings
+from alpaca_tui.ui.keymap import checked
 from alpaca_tui.ui.widgets.lines import TextView
 
 from .conftest import Opened, screen_text, toasts
@@ -88,6 +89,44 @@ async def test_keys_are_rebound_in_config_toml(opened: Opened, project: Path) ->
         assert app.screen._card.row.id == before
         await pilot.press("y")
         assert app.screen._card.row.id != before
+
+
+@pytest.mark.parametrize(
+    ("keys", "kept", "said"),
+    [
+        ({"review.accept": "r"}, {}, ["review.accept and review.reject would both be r on Review"]),
+        ({"review.accept": "r", "review.reject": "a"}, {"review.accept": "r", "review.reject": "a"}, []),
+        ({"review.accept": "?"}, {}, ["review.accept and help would both be ? on Review"]),
+        ({"review.accept": "j"}, {}, ["review.accept and move.line_down would both be j on Review"]),
+        ({"help": "a"}, {}, ["help and review.accept would both be a on Review"]),
+        ({"review.accept": "ctrl+s"}, {}, ["review.accept: ctrl+s belongs to flow control"]),
+        ({"review.accept": "no such key"}, {}, ["review.accept: no such key is no key"]),
+        ({"review.accept": ""}, {}, ["review.accept: nothing is no key"]),
+        ({"x[/y]\x1b[2J": "z"}, {}, ["no command is called x[/y]␛[2J (? lists them)"]),
+        ({"review.accept": "+, f5,y"}, {"review.accept": "plus,f5,y"}, []),
+        ({"review.accept": "y", "jobs.stop": "y"}, {"review.accept": "y", "jobs.stop": "y"}, []),
+        ({"cockpit.next_pane": "tab"}, {"cockpit.next_pane": "tab"}, []),
+        ({"blind.tie": "b", "theme": "C"}, {"theme": "C"}, 
+         ["blind.tie and blind.both_bad would both be b on Blind A/B"]),
+    ],
+)  # fmt: skip
+def test_keys_that_cannot_be_are_told_and_left(keys: dict[str, str], kept: dict[str, str], said: list[str]) -> None:
+    assert checked(keys) == (kept, said)
+
+
+def test_no_default_key_clashes_with_itself_or_with_moving() -> None:
+    defaults = {c.id: c.keys for c in bindings.COMMANDS}
+    assert checked(defaults) == ({name: ",".join(keys.split(",")) for name, keys in defaults.items()}, [])
+
+
+async def test_a_clash_in_config_toml_leaves_both_keys_as_they_were(opened: Opened, project: Path) -> None:
+    (project / "config.toml").write_text('[ui.keys]\n"review.accept" = "r"\n"review.skip" = "n"\n')
+    async with opened(project) as (app, pilot):
+        assert "review.accept and review.reject would both be r on Review. Those stay as they were." in toasts(app)
+        await pilot.press("2")
+        await pilot.pause()
+        footer = screen_text(app).split("\n")[-1]
+        assert "a Accept" in footer and "r Reject" in footer and "n Skip" in footer
 
 
 async def test_a_config_that_cannot_be_read_is_said_and_nothing_breaks(opened: Opened, project: Path) -> None:

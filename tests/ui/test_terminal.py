@@ -180,6 +180,17 @@ def test_no_sequence_of_the_text_reaches_the_terminal(hostile: Path, terminals: 
     assert "␛]52;c;ZXZpbA==".encode() in terminal.bytes
 
 
+@pytest.mark.parametrize("mouse", [True, False])
+def test_without_the_mouse_the_terminal_keeps_it(project: Path, terminals: list[Terminal], mouse: bool) -> None:
+    terminal = Terminal(project, IMPORTS + f"sys.exit(run(Path(sys.argv[1]), options=UiOptions(no_mouse={not mouse})))")
+    terminals.append(terminal)
+    terminal.wait_for("kept 22/48")
+    terminal.child.send("q")
+    assert terminal.end() == 0
+    modes = (b"\x1b[?1000h", b"\x1b[?1003h", b"\x1b[?1006h")
+    assert all((mode in terminal.bytes) == mouse for mode in modes)
+
+
 def test_an_idle_cockpit_sends_nothing(tmp_path: Path, terminals: list[Terminal]) -> None:
     from alpaca_tui.store import projects
 

@@ -175,13 +175,15 @@ class CockpitApp(App[None], inherit_bindings=False):
             self.say(str(error), "error")
             return
         self._bell = self._bell or ui.bell
-        self.keymap = dict(ui.keys)
-        self.set_keymap(self.keymap)
+        if ui.keys:
+            from alpaca_tui.ui import keymap
+
+            self.keymap, problems = keymap.checked(ui.keys)
+            self.set_keymap(self.keymap)
+            if problems:
+                self.say(f"config.toml, [ui.keys]: {'; '.join(problems)}. Those stay as they were.", "error")
         if ui.theme and self.options.theme == theming.DEFAULT:
             self._use_theme(ui.theme)
-        unknown = bindings.unknown_ids(self.keymap)
-        if unknown:
-            self.say(f"config.toml, [ui.keys]: no command is called {', '.join(unknown)}; ? lists them.", "warning")
 
     def _use_theme(self, configured: str) -> None:
         """The configured theme where there is one of that name, or the one that was chosen over it by key."""
