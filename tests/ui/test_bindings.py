@@ -106,7 +106,7 @@ async def test_keys_are_rebound_in_config_toml(opened: Opened, project: Path) ->
         ({"review.accept": "+, f5,y"}, {"review.accept": "plus,f5,y"}, []),
         ({"review.accept": "y", "jobs.stop": "y"}, {"review.accept": "y", "jobs.stop": "y"}, []),
         ({"cockpit.next_pane": "tab"}, {"cockpit.next_pane": "tab"}, []),
-        ({"blind.tie": "b", "theme": "C"}, {"theme": "C"}, 
+        ({"blind.tie": "b", "theme": "C"}, {"theme": "C"},
          ["blind.tie and blind.both_bad would both be b on Blind A/B"]),
     ],
 )  # fmt: skip

@@ -10,6 +10,7 @@ from textual.widgets import Input
 from alpaca_tui.jobs import logs
 from alpaca_tui.jobs.specs import GenerateSpec
 from alpaca_tui.store import database, datasets, decisions, jobs
+from alpaca_tui.ui.options import UiOptions
 from alpaca_tui.ui.screens.dialogs import Choice
 from alpaca_tui.ui.widgets.lines import TextView
 from alpaca_tui.ui.widgets.paged import PagedList
@@ -208,3 +209,39 @@ async def test_a_choice_is_changed_by_keys(opened: Opened, project: Path) -> Non
         assert method.value != before
         await pilot.press("left")
         assert method.value == before
+
+
+@pytest.mark.parametrize(
+    ("keys", "shown", "hidden"),
+    [
+        ("2", "#card", "#why"), ("3", "#seed-list", "#seed-task"), ("4", "#funnel-list", "#reject-list"),
+        ("6", "#task", "#output-1"), ("6b", "#blind-task", "#blind-left"), ("7", "#job-list", "#job-log"),
+    ],
+)  # fmt: skip
+async def test_z_shows_the_pane_in_focus_alone_and_all_again(
+    opened: Opened, project: Path, keys: str, shown: str, hidden: str
+) -> None:
+    async with opened(project, (140, 40)) as (app, pilot):
+        await pilot.press(*keys)
+        await pilot.pause()
+        before = app.screen.query_one(shown).region.area
+        await pilot.press("z")
+        await pilot.pause()
+        assert app.screen.query_one(shown).region.area >= before and not app.screen.query_one(hidden).region.area
+        await pilot.press("tab")  # nothing that is out of sight takes the focus
+        assert app.screen.focused is not None and app.screen.focused.region.area
+        await pilot.press("z")
+        await pilot.pause()
+        assert app.screen.query_one(hidden).region.area
+
+
+async def test_a_zoomed_pane_is_zoomed_at_the_next_start(opened: Opened, project: Path) -> None:
+    keep = UiOptions(restore=True)
+    async with opened(project, (140, 40), keep) as (app, pilot):
+        await pilot.press("7", "tab", "z")
+        await pilot.pause()
+        await pilot.press("q")
+    async with opened(project, (140, 40), keep) as (app, pilot):
+        await pilot.pause()
+        assert not app.screen.query_one("#job-list").region.area
+        assert app.screen.query_one("#job-log").region.height > 25

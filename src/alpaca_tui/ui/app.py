@@ -300,6 +300,7 @@ class CockpitApp(App[None], inherit_bindings=False):
         """What was said in toasts."""
         from alpaca_tui.ui.screens.dialogs import Reading
 
+        self.clear_notifications()  # they would lie over the list that has them all
         self.push_screen(Reading("Messages", self.messages.paragraphs(self.glyphs)))
 
     def action_send_text(self) -> None:

@@ -9,6 +9,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
 from textual.screen import Screen
+from textual.widget import Widget
 from textual.widgets import Input
 
 from alpaca_tui.core.errors import AlpacaError
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from alpaca_tui.ui.app import CockpitApp
 
 Result = TypeVar("Result")
+BESIDE = "-beside"
+"""The class of what a zoomed pane hides."""
 
 
 class AppScreen(Screen[None]):
@@ -69,7 +72,9 @@ class AppScreen(Screen[None]):
             self.recall(place)
             focus = place.one_of("focus", tuple(w.id for w in self.query("*") if w.can_focus and w.id))
             if focus is not None:
-                self.query_one(f"#{focus}").focus()
+                widget = self.query_one(f"#{focus}").focus()
+                if place.flag("alone"):
+                    self.call_after_refresh(self._zoom_pane, widget)
         self.take(self.snapshot)
 
     def on_screen_resume(self) -> None:
@@ -86,7 +91,7 @@ class AppScreen(Screen[None]):
         place = self.remember() if self.NAME in bindings.SCREENS else None
         if place is not None:
             focus = self.focused.id if self.focused is not None and not isinstance(self.focused, Input) else None
-            self.cockpit.session.keep(self.NAME, place | {"focus": focus})
+            self.cockpit.session.keep(self.NAME, place | {"focus": focus, "alone": bool(self.query(f".{BESIDE}"))})
 
     def remember(self) -> dict[str, Any] | None:
         """Where the person is, for ``recall`` at the next start; None: what is remembered already still holds."""
@@ -110,6 +115,23 @@ class AppScreen(Screen[None]):
             self.cockpit.say("Read only: this cockpit only watches. Start it without --readonly to change something.")
             return False
         return True
+
+    def action_zoom(self) -> None:
+        """Show the pane in focus alone, or all again."""
+        hidden = self.query(f".{BESIDE}")
+        if hidden:
+            hidden.remove_class(BESIDE)
+        elif self.focused is not None:
+            self._zoom_pane(self.focused)
+
+    def _zoom_pane(self, inside: Widget) -> None:
+        path = [inside, *inside.ancestors]
+        pane = next((widget for widget in path if isinstance(widget, Widget) and widget.has_class("pane")), None)
+        body = self.query_one("#body")
+        while pane is not None and pane is not body:
+            for sibling in pane.parent.children if pane.parent is not None else ():
+                sibling.set_class(sibling is not pane, BESIDE)
+            pane = pane.parent if isinstance(pane.parent, Widget) else None
 
     def sendable(self) -> Text | None:
         """The text that Y sends: of the card, row or log in focus; None where there is none."""

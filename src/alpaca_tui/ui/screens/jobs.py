@@ -148,6 +148,9 @@ class JobsScreen(AppScreen):
     def on_mount(self) -> None:
         """Name the list and begin to follow logs."""
         self._list.border_title = "Jobs"
+        log = self.query_one("#job-log", TextView)
+        log.border_title = "Log"
+        log.show([Content.styled("The log of the job above is followed here.", "$muted")])
         super().on_mount()
         self.set_interval(LOG_EVERY_S, self._follow_log)
 
