@@ -22,6 +22,7 @@ def test_import_contracts_hold() -> None:
     "module",
     [
         "alpaca_tui.cli.main",
+        "alpaca_tui.cli.commands",
         "alpaca_tui.ui.app",
         "alpaca_tui.jobs.runner",
         "alpaca_tui.jobs.spawn",

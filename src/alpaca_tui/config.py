@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from platformdirs import user_data_path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from alpaca_tui.core.errors import UsageError
@@ -16,7 +14,6 @@ from alpaca_tui.core.rouge import TokenizerName
 from alpaca_tui.core.rule_settings import RuleSettings
 from alpaca_tui.core.rule_text import BANNED_WORDS, CONTENT_WORDS
 
-PROJECT_VARIABLE = "ALPACA_TUI_PROJECT"
 CONFIG_NAME = "config.toml"
 
 
@@ -295,21 +292,3 @@ def _said(error: ValidationError) -> str:
         return f"{'.'.join(where)}: there is no such setting; there are {', '.join(section.model_fields)}"
     value = "" if isinstance(first["input"], (dict, list, tuple)) else f" is {first['input']!r}"
     return f"{'.'.join(where)}{value}: {message[:1].lower()}{message[1:]}"
-
-
-def project_directory(explicit: Path | None) -> Path:
-    """``--project``, else the environment, else the current directory if it is a project, else the user's default."""
-    if explicit is not None:
-        return explicit.expanduser().absolute()
-    named = os.environ.get(PROJECT_VARIABLE)
-    if named:
-        return Path(named).expanduser().absolute()
-    here = Path.cwd()
-    if (here / "alpaca.db").is_file():
-        return here
-    return user_data_directory() / "default"
-
-
-def user_data_directory() -> Path:
-    """Where the user's own data lies that belong to no named project."""
-    return user_data_path("alpaca-tui")

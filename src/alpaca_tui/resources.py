@@ -1,7 +1,8 @@
-"""Where the data folders lie: inside an installed wheel, or at the top of the repository."""
+"""Where things lie: the data folders (inside an installed wheel, or at the repository's top), the user's project."""
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,8 @@ from alpaca_tui.core.errors import UsageError
 
 if TYPE_CHECKING:
     from alpaca_tui.core.prompts import Pack
+
+PROJECT_VARIABLE = "ALPACA_TUI_PROJECT"
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -50,6 +53,26 @@ def query(name: str) -> str:
 def styles_dir() -> Path:
     """The folder of Textual CSS and themes."""
     return folder("styles")
+
+
+def project_directory(explicit: Path | None) -> Path:
+    """``--project``, else the environment, else the current directory if it is a project, else the user's default."""
+    if explicit is not None:
+        return explicit.expanduser().absolute()
+    named = os.environ.get(PROJECT_VARIABLE)
+    if named:
+        return Path(named).expanduser().absolute()
+    here = Path.cwd()
+    if (here / "alpaca.db").is_file():
+        return here
+    return user_data_directory() / "default"
+
+
+def user_data_directory() -> Path:
+    """Where the user's own data lies that belong to no named project."""
+    from platformdirs import user_data_path
+
+    return user_data_path("alpaca-tui")
 
 
 _PACK_SUFFIXES = {".toml", ".txt", ".jsonl"}

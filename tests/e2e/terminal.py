@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pexpect
+import psutil
 import pyte
 
 
@@ -61,7 +62,9 @@ class Terminal:
             self.screen()
 
     def kill(self) -> None:
-        """SIGKILL, as when the machine's patience or a person's ends."""
+        """SIGKILL to the cockpit and its launcher, as when the machine's patience or a person's ends."""
+        for child in psutil.Process(self.process.pid).children():
+            child.kill()
         self.process.kill(signal.SIGKILL)
         self.process.wait()
 

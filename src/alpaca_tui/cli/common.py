@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
-from alpaca_tui import config
+from alpaca_tui import resources
 from alpaca_tui.core.text import inert_json
 from alpaca_tui.core.visible import printable
 
@@ -36,7 +36,7 @@ def state(ctx: typer.Context) -> State:
 
 def project_dir(ctx: typer.Context) -> Path:
     """The project directory that this call is about."""
-    return config.project_directory(state(ctx).project)
+    return resources.project_directory(state(ctx).project)
 
 
 def open_db(ctx: typer.Context, *, create: bool = False) -> Database:

@@ -14,10 +14,9 @@ from sqlite_utils.migrations import Migrations
 
 from alpaca_tui import resources
 from alpaca_tui.core.errors import AlpacaError
+from alpaca_tui.store.names import DATABASE_NAME, MIGRATION_SET
 
-DATABASE_NAME = "alpaca.db"
 BUSY_TIMEOUT_S = 10.0
-_SET = "alpaca_tui"
 
 
 def database_path(project: Path) -> Path:
@@ -84,7 +83,7 @@ def _open_error(path: Path, error: sqlite3.DatabaseError) -> AlpacaError:
 
 
 def _migrate(db: Database, path: Path) -> None:
-    migrations = Migrations(_SET)
+    migrations = Migrations(MIGRATION_SET)
     for file in resources.migrations():
         _register(migrations, file)
     known = {file.stem for file in resources.migrations()}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import signal
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -16,7 +14,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from rich.text import Text
 from textual import on
-from textual.app import App
 from textual.binding import BindingType
 from textual.command import Provider
 from textual.filter import Monochrome
@@ -25,8 +22,10 @@ from textual.screen import Screen
 from alpaca_tui import resources
 from alpaca_tui.core.errors import AlpacaError
 from alpaca_tui.core.visible import printable
-from alpaca_tui.ui import bindings, glyphs, theming
+from alpaca_tui.ui import bindings, ending, glyphs, theming
 from alpaca_tui.ui.alerts import Alerts
+from alpaca_tui.ui.endingapp import EndingApp
+from alpaca_tui.ui.launcher import Tether
 from alpaca_tui.ui.linefilters import AsciiFilter, FewColours, InertFilter
 from alpaca_tui.ui.messages import Messages
 from alpaca_tui.ui.options import UiOptions
@@ -68,7 +67,7 @@ def _palette() -> type[Provider]:
     return Commands
 
 
-class CockpitApp(App[None], inherit_bindings=False):
+class CockpitApp(EndingApp, inherit_bindings=False):
     """The cockpit on one project."""
 
     TITLE = "alpaca-tui"
@@ -85,7 +84,14 @@ class CockpitApp(App[None], inherit_bindings=False):
     NOTIFICATION_TIMEOUT = 6
     ENABLE_COMMAND_PALETTE = True
 
-    def __init__(self, project: Path, options: UiOptions | None = None, *, watch: bool = True) -> None:
+    def __init__(
+        self,
+        project: Path,
+        options: UiOptions | None = None,
+        *,
+        watch: bool = True,
+        tether: Tether | None = None,
+    ) -> None:
         self.project = project
         self.options = options or UiOptions()
         self.session = Session(
@@ -93,7 +99,7 @@ class CockpitApp(App[None], inherit_bindings=False):
         )
         if self.session.screen is not None:
             self.DEFAULT_MODE = self.session.screen  # type: ignore[misc]  # read once, by the line below
-        super().__init__()
+        super().__init__(tether)
         self.glyphs = glyphs.ASCII if self.options.ascii else glyphs.UNICODE
         self.snapshot = Snapshot(project.name)
         self.watcher = Watcher(project, self.options, self.post_message)
@@ -103,7 +109,6 @@ class CockpitApp(App[None], inherit_bindings=False):
         self._bell = self.options.bell
         self.keymap: Mapping[str, str] = {}
         self._watch = watch
-        self._over = False
         # Before every other filter: nothing that a widget draws reaches the terminal as a control sequence.
         self._filters.insert(0, InertFilter())
         if self.options.ascii:
@@ -126,12 +131,9 @@ class CockpitApp(App[None], inherit_bindings=False):
     # Life ---------------------------------------------------------------------------------------------------------
 
     def on_mount(self) -> None:
-        """Take over the signals; begin to look once the first frame is painted."""
+        """Begin to look once the first frame is painted."""
         self.set_class(self.options.ascii, "-ascii")
-        if not self.is_headless:
-            loop = asyncio.get_running_loop()
-            for number in (signal.SIGTERM, signal.SIGHUP):
-                loop.add_signal_handler(number, self._signalled, number)
+        self.heed_launcher()
         self._read_config()
         if self.session.problem:
             self.say(self.session.problem)
@@ -143,28 +145,6 @@ class CockpitApp(App[None], inherit_bindings=False):
     def on_unmount(self) -> None:
         """The watcher ends with the app; jobs don't."""
         self.watcher.stop()
-
-    def _signalled(self, number: signal.Signals) -> None:
-        if self._over:
-            os._exit(128 + number)
-        self.exit(return_code=128 + number)
-
-    async def run_async(self, *given: Any, **named: Any) -> None:
-        """As Textual's; once it is over and the terminal is restored, a signal ends the process at once.
-
-        A thread may hold the process up a little longer; what that has not committed, SQLite undoes. A terminal that
-        goes away meanwhile sends SIGHUP and SIGCONT, and Textual's answer to the latter would be to read from the dead
-        terminal without end. Our handlers stay: a signal that is on its way while one is removed gets lost.
-        """
-        try:
-            await super().run_async(*given, **named)
-        finally:
-            self._over = True
-            if not self.is_headless:
-                for number in (signal.SIGTSTP, signal.SIGCONT):
-                    signal.signal(number, signal.SIG_DFL)
-                if (self.return_code or 0) > 128:
-                    os._exit(self.return_code or 0)
 
     def _read_config(self) -> None:
         if not (self.project / "config.toml").exists():
@@ -233,6 +213,7 @@ class CockpitApp(App[None], inherit_bindings=False):
 
     def _fatal_error(self) -> None:
         """Say in two lines that the cockpit broke; the traceback goes to a file, without values (they hold secrets)."""
+        ending.within(ending.LEAVING_S, lambda: self.return_code or 1)
         path = self.project / CRASH_FILE
         with suppress(OSError), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             traceback.print_exc(file=file)
@@ -334,8 +315,9 @@ class CockpitApp(App[None], inherit_bindings=False):
         self.exit(message=Text(f"Detached: {names} {verb} on. {advice}"))
 
 
-def run(project: Path, *, options: UiOptions) -> int:
+def run(project: Path, *, options: UiOptions, tether: Tether | None = None) -> int:
     """Open the cockpit on an existing project; return the exit code (128 + n after signal n)."""
-    app = CockpitApp(project, options)
+    app = CockpitApp(project, options, tether=tether)
+    ending.obey(app.signalled)
     app.run(mouse=not options.no_mouse)
     return app.return_code or 0

@@ -79,17 +79,41 @@ def in_editor(name: str, text: str, instead: str = ", or edit here with i") -> s
         path.touch(mode=0o600)
         path.write_text(text, "utf-8", errors="replace")
         try:
-            done = subprocess.run([*command, str(path)], check=False)
+            code = _run([*command, str(path)])
         except OSError as error:
             raise AlpacaError(
                 f"the editor {command[0]!r} could not be started ({error.strerror}): set EDITOR{instead}"
             ) from error
-        if done.returncode != 0:
-            raise AlpacaError(f"the editor ended with code {done.returncode}; nothing was stored")
+        if code != 0:
+            raise AlpacaError(f"the editor ended with code {code}; nothing was stored")
         try:
             return path.read_text("utf-8", errors="replace")
         except OSError as error:
             raise AlpacaError(f"the edited file can't be read ({error.strerror}); nothing was stored") from error
+
+
+_editors: list[subprocess.Popen[bytes]] = []
+"""The one in front of the cockpit, if any."""
+
+
+def _run(command: list[str]) -> int:
+    with subprocess.Popen(command) as process:
+        _editors.append(process)
+        try:
+            return process.wait()
+        finally:
+            _editors.clear()
+
+
+def running() -> bool:
+    """Whether an editor is in front of the cockpit."""
+    return bool(_editors)
+
+
+def pass_on(number: int) -> None:
+    """Send the signal to the editor, so that it saves what it can and ends: the cockpit waits for it."""
+    for process in _editors:
+        process.send_signal(number)
 
 
 def edit(sample_id: int, texts: tuple[str, str, str]) -> tuple[str, str, str]:

@@ -61,7 +61,7 @@ def write(folder: Path, name: str, text: str) -> Path:
 
 def send(app: CockpitApp) -> None:
     """Send the text of the screen in sight, and say what became of it."""
-    from alpaca_tui.config import user_data_directory
+    from alpaca_tui.resources import user_data_directory
 
     found: Text | None = getattr(app.screen, "sendable", lambda: None)()
     if found is None:
