@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import termios
+import time
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -23,6 +24,9 @@ from typing import Any
 PASSED_ON = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP)
 PATIENCE_S = 4
 """After a request to end, this long; then SIGKILL. The cockpit's own deadlines are shorter."""
+
+_SETTLING_S = 0.02
+"""A signal to the whole group reaches the one before the other."""
 
 RESTORE = (
     "\x1b\\"  # the end of whatever sequence was cut short
@@ -92,6 +96,9 @@ class _Watch:
             _, status = os.waitpid(self._child, os.WUNTRACED)
             if not os.WIFSTOPPED(status):
                 break
+            time.sleep(_SETTLING_S)
+            if not _stopped(self._child):  # we were stopped and continued with it; to stop once more would be wrong
+                continue
             os.kill(os.getpid(), signal.SIGSTOP)  # the shell shall see the job stopped
             if _stopped(self._child):  # and continue it, also where it continued us alone
                 self._kill(signal.SIGCONT)
