@@ -49,6 +49,8 @@ class EndpointConfig(_Section):
     """A file that only its owner may read (0600) and that holds the key; used where the variable is not set."""
     api: Literal["auto", "chat", "completions"] = "auto"
     """Chat, or legacy completions, which suit raw few-shot prompts; ``auto`` asks the server for the latter first."""
+    context_length: int | None = Field(None, ge=64)
+    """Tokens that prompt and answer may have together; None: what the server's list of models says, where it does."""
     concurrency: int | None = Field(None, ge=1)
     """Requests in flight at once (default: as ``generate.batch``)."""
     requests_per_minute: float | None = Field(None, gt=0)

@@ -76,6 +76,10 @@ class Proxy:
         self.headers: list[dict[str, str]] = []
         self.in_flight = self.most_in_flight = 0
         self.key: str | None = None
+        self.context: int | None = None
+        """What the list of models calls every model's context, as vLLM's does (``transformers serve`` tells none)."""
+        self.looked_up: list[str] = []
+        self.arrived: list[float] = []
         self._lock = threading.Lock()
         proxy = self
 
@@ -86,15 +90,26 @@ class Proxy:
                 pass
 
             def do_GET(self) -> None:
+                with proxy._lock:
+                    proxy.looked_up.append(self.path)
+                if not self.admitted():
+                    return
                 connection = http.client.HTTPConnection("127.0.0.1", proxy.upstream, timeout=60)
                 connection.request("GET", self.path)
-                self.whole(connection.getresponse())
+                response = connection.getresponse()
+                if proxy.context is None:
+                    self.whole(response)
+                    return
+                listed = json.loads(response.read())
+                listed["data"] = [entry | {"max_model_len": proxy.context} for entry in listed["data"]]
+                self.reply(200, listed)
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 with proxy._lock:
                     proxy.seen.append(json.loads(body))
                     proxy.headers.append(dict(self.headers))
+                    proxy.arrived.append(time.monotonic())
                     fault = proxy.script.pop(0) if proxy.script else proxy.choose()
                     proxy.in_flight += 1
                     proxy.most_in_flight = max(proxy.most_in_flight, proxy.in_flight)
@@ -107,29 +122,36 @@ class Proxy:
                         proxy.in_flight -= 1
 
             def answer(self, body: bytes, fault: str | None) -> None:
-                if proxy.key is not None and self.headers.get("Authorization") != f"Bearer {proxy.key}":
-                    said = f"Incorrect API key provided: {self.headers.get('Authorization')}"
-                    self.error(401, {"error": {"message": said, "code": "invalid_api_key"}})
-                elif fault == "quota":
-                    self.error(429, {"error": {"message": "You exceeded it", "code": "insufficient_quota"}})
+                if not self.admitted():
+                    return
+                if fault == "quota":
+                    self.reply(429, {"error": {"message": "You exceeded it", "code": "insufficient_quota"}})
                 elif fault is not None and fault.startswith("429"):
                     past = {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}
                     headers = {"429": {"Retry-After": "1"}, "429-date": past}.get(fault, {})
-                    self.error(429, {"error": {"message": "Rate limit reached", "code": "rate_limit"}}, headers)
+                    self.reply(429, {"error": {"message": "Rate limit reached", "code": "rate_limit"}}, headers)
                 elif fault is not None and fault.isdecimal():
-                    self.error(int(fault), {"error": {"message": f"made to fail with {fault}"}})
+                    self.reply(int(fault), {"error": {"message": f"made to fail with {fault}"}})
                 elif fault == "too-long":
                     said = "This model's maximum context length is 8 tokens"
-                    self.error(400, {"error": {"message": said, "code": "context_length_exceeded"}})
+                    self.reply(400, {"error": {"message": said, "code": "context_length_exceeded"}})
                 elif fault == "no-stream-options":
-                    self.error(422, {"detail": "Unexpected fields in the request: {'stream_options'}"})
+                    self.reply(422, {"detail": "Unexpected fields in the request: {'stream_options'}"})
                 elif fault == "hang":
                     time.sleep(3.0)
                     self.close_connection = True
                 else:
                     self.forward(body, fault)
 
-            def error(self, status: int, value: dict[str, Any], headers: dict[str, str] | None = None) -> None:
+            def admitted(self) -> bool:
+                """Whether the request carries the key that is asked for; refused where not."""
+                if proxy.key is None or self.headers.get("Authorization") == f"Bearer {proxy.key}":
+                    return True
+                said = f"Incorrect API key provided: {self.headers.get('Authorization')}"
+                self.reply(401, {"error": {"message": said, "code": "invalid_api_key"}})
+                return False
+
+            def reply(self, status: int, value: dict[str, Any], headers: dict[str, str] | None = None) -> None:
                 text = json.dumps(value).encode()
                 self.send_response(status)
                 for name, item in ({"Content-Type": "application/json"} | (headers or {})).items():

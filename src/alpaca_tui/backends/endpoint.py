@@ -17,11 +17,11 @@ import openai
 
 from alpaca_tui.backends.base import IsCancelled, More, OnDone, OnText, never
 from alpaca_tui.backends.endpoint_calls import Caller, Failure, Spent, as_error
-from alpaca_tui.backends.endpoint_key import find_key
 from alpaca_tui.config import EndpointConfig
 from alpaca_tui.core.budget import Ledger, Prices, likely_tokens
 from alpaca_tui.core.errors import AlpacaError, Cancelled, Paused, UsageError
 from alpaca_tui.core.records import Completion, Request
+from alpaca_tui.keys import find_key
 
 T = TypeVar("T")
 

@@ -23,15 +23,19 @@ from alpaca_tui.backends.endpoint_errors import (
     row_for,
     wait_asked,
 )
-from alpaca_tui.backends.endpoint_key import DEFAULT_VARIABLE, Key
 from alpaca_tui.config import EndpointConfig
-from alpaca_tui.core.budget import Prices, likely_tokens
+from alpaca_tui.core.budget import Prices, careful_tokens, likely_tokens
 from alpaca_tui.core.errors import AlpacaError, UsageError
 from alpaca_tui.core.rate_limit import RateLimit, backoff
 from alpaca_tui.core.records import Completion, FinishReason, Request
+from alpaca_tui.core.text import mended, one_line
+from alpaca_tui.keys import DEFAULT_VARIABLE, Key
 
 PIECES_AFTER_STOP = 32
 """Chunks that are still read, for the server's own count, after it ought to have stopped."""
+
+LEAST_ROOM = 64
+"""Tokens that are asked for at the least: the prompt's are guessed, and may be fewer."""
 
 LEGACY_MODELS = ("gpt-3.5-turbo-instruct", "davinci-002", "babbage-002")
 """OpenAI's models that know only the legacy interface; all its others know only the chat's."""
@@ -127,7 +131,7 @@ class Caller:
             chunk = first
             while chunk is not None:
                 answer.add(self.api.piece(chunk))
-                on_text(answer.text, answer.pieces)
+                on_text(mended(answer.text), answer.pieces)
                 late += answer.stopped_by is not None
                 if answer.over or late > PIECES_AFTER_STOP:
                     break
@@ -146,9 +150,17 @@ class Caller:
         body = {
             name: value for name, value in self.api.body(self.model, request).items() if name not in self.unsupported
         }
+        body["max_tokens"] = self._room(request, body["max_tokens"])
         if self.new_limit_name:
             body["max_completion_tokens"] = body.pop("max_tokens")
         return body
+
+    def _room(self, request: Request, wanted: int) -> int:
+        """Tokens that the answer may have where the context is known: more than fits, a server refuses."""
+        context = self.settings.context_length
+        if context is None:
+            return wanted
+        return max(min(wanted, LEAST_ROOM), min(wanted, context - careful_tokens(request.prompt)))
 
     def _adapt(self, found: Fault) -> bool:
         """Learn from a refusal that costs nothing: another interface, a field that the server does not know."""
@@ -215,7 +227,7 @@ class Caller:
         if answer.stopped_by is not None or (finish == "eos" and request.params.stop[:MAX_STOPS]):
             finish = "stop"
         return Completion(
-            text=answer.text,
+            text=mended(answer.text),
             finish_reason=finish,
             prompt_tokens=read,
             completion_tokens=written,
@@ -247,7 +259,7 @@ class Caller:
 def fault_text(found: Fault) -> str:
     """What the server said, in its own case."""
     text = str(getattr(found.error, "message", None) or found.error or type(found.error).__name__)
-    return " ".join(text.split())[:200]
+    return one_line(text)[:200]
 
 
 def as_error(failure: Failure) -> AlpacaError:

@@ -130,7 +130,11 @@ def models_check(ctx: typer.Context, spec: str) -> None:
         answers = f"{spec} answers ({value['interface']}, {value['seconds']} s)"
         counts = f"counts tokens: {'yes' if value['counts_tokens'] else 'no, they are guessed'}"
         choices = f"yes/no log-probabilities: {'yes' if value['logprobs'] else 'no, the text decides'}"
-        common.emit(ctx, value, "\n".join([answers, counts, choices, f"names: {', '.join(value['models']) or '-'}"]))
+        known = value["context_length"]
+        context = f"context: {known or 'not told; set context_length in config.toml to have prompts checked'}"
+        common.emit(
+            ctx, value, "\n".join([answers, counts, choices, context, f"names: {', '.join(value['models']) or '-'}"])
+        )
         return
     if ref.path is None or not ref.path.is_dir():
         raise AlpacaError(f"{spec} is not on this machine yet; fetch it with: alpaca-tui models add {spec}")

@@ -61,7 +61,6 @@ def generate(
 ) -> None:
     """Invent, filter and complete new tasks until TARGET samples await review or are accepted."""
     from alpaca_tui.jobs import models, spawn
-    from alpaca_tui.jobs.endpoints import check_endpoints
     from alpaca_tui.jobs.specs import GenerateSpec
     from alpaca_tui.store import jobs
 
@@ -97,7 +96,6 @@ def generate(
     for used in filter(None, (spec.model, output_model)):
         if models.resolve(used, fetch=False).kind != "openai":
             check_model(used)
-    check_endpoints(project, filter(None, (spec.model, output_model)), budget, spec.workers)
     attend(ctx, db, spawn.submit(db, project, "generate", spec), detach=detach)
 
 

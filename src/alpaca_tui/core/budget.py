@@ -35,6 +35,11 @@ def likely_tokens(text: str) -> int:
     return -(-len(text.encode("utf-8", "surrogatepass")) // 4)
 
 
+def careful_tokens(text: str) -> int:
+    """A guess on the safe side for most texts: three bytes a token, and the chat template's."""
+    return -(-len(text.encode("utf-8", "surrogatepass")) // 3) + CHAT_OVERHEAD_TOKENS
+
+
 @dataclass(slots=True)
 class Ledger:
     """What is spent and what is reserved for calls in flight. ``limit`` None: no budget, only the counting."""

@@ -8,6 +8,8 @@ import re
 # surrogate cannot be encoded as UTF-8.
 _INERT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
 _UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\ud800-\udfff\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
@@ -39,3 +41,13 @@ def capitalise_first(text: str) -> str:
     if any(letter.isupper() for letter in first_word) or len(text[:1].upper()) != 1:
         return text
     return text[:1].upper() + text[1:]
+
+
+def mended(text: str) -> str:
+    """The text with surrogate pairs joined, as JSON streamed in pieces may bring them, and halves replaced by U+FFFD.
+
+    What is left can be encoded, and so be stored and shown.
+    """
+    if not _SURROGATE.search(text):
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -12,6 +12,7 @@ from sqlite_utils import Database
 
 from alpaca_tui.core.errors import AlpacaError, UsageError
 from alpaca_tui.jobs import logs
+from alpaca_tui.jobs.endpoints import check_endpoints
 from alpaca_tui.jobs.live import live_dir
 from alpaca_tui.jobs.models import EMBEDDED
 from alpaca_tui.jobs.packcheck import check_pack
@@ -35,6 +36,8 @@ def submit(db: Database, project: Path, kind: str, spec: Spec) -> int:
     if kind not in SPECS or not isinstance(spec, SPECS[kind]):
         raise UsageError(f"a job of kind {kind!r} with a {type(spec).__name__} is unknown; kinds: {', '.join(SPECS)}")
     if isinstance(spec, GenerateSpec):
+        named = [spec.model, *filter(None, [spec.output_model])]
+        check_endpoints(project, named, spec.budget, spec.workers)
         check_pack(project, spec.recipe, spec.model, spec.options, spec.output_model)
     reconcile(db, project)  # a dead run must not block a new one
     values = spec.model_dump(mode="json")

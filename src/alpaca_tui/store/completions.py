@@ -12,6 +12,7 @@ from sqlite_utils import Database
 
 from alpaca_tui.core.errors import UsageError
 from alpaca_tui.core.records import Completion, PoolEntry, Request, Stage
+from alpaca_tui.core.text import mended
 from alpaca_tui.store.database import now
 
 
@@ -85,12 +86,12 @@ def record(
             "model": call.model,
             "params": json.dumps(asdict(call.request.params)),
             "seed": call.request.seed,
-            "text": completion.text,
+            "text": mended(completion.text),
             "finish_reason": completion.finish_reason,
             "prompt_tokens": completion.prompt_tokens,
             "completion_tokens": completion.completion_tokens,
             "seconds": completion.seconds,
-            "problem": f"{problem or 'the call failed'}: {completion.error}" if completion.error else problem,
+            "problem": _problem(completion, problem),
             "cost": completion.cost,
             "tokens_estimated": int(completion.tokens_estimated),
             "choice_logprobs": json.dumps(completion.choice_logprobs) if completion.choice_logprobs else None,
@@ -101,6 +102,12 @@ def record(
     completion_id = int(row.last_pk)
     db["demonstrations"].insert_all(_demonstration_rows(completion_id, call.demonstrations))
     return completion_id
+
+
+def _problem(completion: Completion, problem: str | None) -> str | None:
+    if completion.error is None:
+        return problem
+    return mended(f"{problem or 'the call failed'}: {completion.error}")
 
 
 def _demonstration_rows(completion_id: int, demonstrations: Sequence[PoolEntry]) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from alpaca_tui.backends.base import Backend
 from alpaca_tui.core.budget import Ledger
 from alpaca_tui.core.errors import UsageError
 from alpaca_tui.jobs import models
+from alpaca_tui.jobs.endpoints import context_length
 from alpaca_tui.store import jobs
 
 JOB_PREFIX = "job:"
@@ -33,8 +34,11 @@ def open_backend(
     if ref.path is None:
         from alpaca_tui.backends.endpoint import EndpointBackend
 
-        settings = config.load(project) if project is not None else config.Config()
-        return EndpointBackend(ref.name, settings.endpoint_for(ref.base_url, ref.section), batch, ledger)
+        settings = config.Config().endpoint_for(ref.base_url, ref.section)
+        if project is not None:
+            settings = config.load(project).endpoint_for(ref.base_url, ref.section)
+            settings = settings.model_copy(update={"context_length": context_length(project, ref)})
+        return EndpointBackend(ref.name, settings, batch, ledger)
     models.check(ref.path)
     from alpaca_tui.backends.local import LocalBackend
 

@@ -10,6 +10,7 @@ from alpaca_tui.backends.endpoint import EndpointBackend
 from alpaca_tui.core.errors import AlpacaError
 from alpaca_tui.core.records import Request, SamplingParams
 from alpaca_tui.jobs import models
+from alpaca_tui.jobs.endpoints import context_length
 
 _TINY = Request("Is water wet? Answer Yes or No.\nAnswer:", SamplingParams(max_new_tokens=2), 0, (" Yes", " No"))
 
@@ -17,8 +18,8 @@ _TINY = Request("Is water wet? Answer Yes or No.\nAnswer:", SamplingParams(max_n
 def probe(spec: str, project: Path) -> dict[str, Any]:
     """Ask once; raises AlpacaError with the reason where no answer comes.
 
-    Keys: spec, model, interface, models (what the server names; empty: it doesn't say), counts_tokens, logprobs,
-    refused (optional fields that it doesn't take), seconds, cost.
+    Keys: spec, model, interface, models (what the server names; empty: it doesn't say), context_length (None:
+    unknown), counts_tokens, logprobs, refused (optional fields that it doesn't take), seconds, cost.
     """
     ref = models.resolve(spec, fetch=False)
     # One request has little patience: this is asked by a person who waits.
@@ -33,6 +34,7 @@ def probe(spec: str, project: Path) -> dict[str, Any]:
             "model": ref.name,
             "interface": backend.interface,
             "models": backend.offers(),
+            "context_length": context_length(project, ref),
             "counts_tokens": not answer.tokens_estimated,
             "logprobs": answer.choice_logprobs is not None,
             "refused": sorted(backend.unsupported),

@@ -18,10 +18,10 @@ MAX_TRIES = 3
 """Calls about one candidate or sample that may fail for good before it goes on without an answer."""
 
 
-def derive_seed(run_seed: int, stage: Stage, number: int, attempt: int = 0) -> int:
-    """A 63-bit seed of its own for each call, the same in every repetition of the run."""
+def derive_seed(run_seed: int, queue: str, number: int, attempt: int = 0) -> int:
+    """A 63-bit seed of its own for each call of a queue (``Call.queue``), the same in every repetition of the run."""
     again = f"/{attempt}" if attempt else ""
-    digest = hashlib.sha256(f"{run_seed}/{stage}/{number}{again}".encode()).digest()
+    digest = hashlib.sha256(f"{run_seed}/{queue}/{number}{again}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
@@ -85,7 +85,8 @@ class Run:
         request = Request(
             prompts.render(self.pack, template, variables),
             self.pack.sampling(template),
-            derive_seed(self.seed, stage, number, tried),
+            # Samples are numbered apart from candidates: their calls must not share seeds with those about these.
+            derive_seed(self.seed, "output" if template == "output" else stage, number, tried),
             prompt.choices,
         )
         model = self.output_model if template == "output" and self.output_model else self.model
