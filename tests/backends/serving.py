@@ -60,7 +60,7 @@ class Proxy:
     """Passes requests on, save for faults: the next of ``script``, else what ``choose()`` says; None is no fault.
 
     The fault "logprobs" is a gift: the first piece of text says how likely Yes and No were, as a server that tells
-    log-probabilities would (``transformers serve`` does not).
+    log-probabilities would (``transformers serve`` does not). "halves" sends a character in two halves, a chunk each.
 
     Counts: ``delivered`` holds the bodies whose answers went out whole, ``seen`` every request's.
     """
@@ -189,7 +189,10 @@ class Proxy:
                 if fault == "malformed":
                     self.wfile.write(b'data: {"choices": [{"ind\n\n')
                     return
+                halves = iter(("\ud83d", "\ude00"))
                 for number, line in enumerate(response):
+                    if fault == "halves" and line.startswith(b"data: {"):
+                        line = with_text(line, next(halves, ""))
                     if fault == "empty" and line.startswith(b"data: {"):
                         value = json.loads(line[6:]) | {"choices": []}
                         line = b"data: " + json.dumps(value).encode() + b"\n"
@@ -199,7 +202,7 @@ class Proxy:
                         return
                     self.wfile.write(line)
                     self.wfile.flush()
-                if fault in (None, "slow"):
+                if fault in (None, "slow", "halves"):
                     with proxy._lock:
                         proxy.delivered.append(json.loads(body))
 
@@ -227,6 +230,14 @@ def with_logprobs(line: bytes) -> bytes:
             choice["logprobs"] = {"content": [{"token": " No", "logprob": -0.5, "bytes": None, "top_logprobs": tops}]}
         else:
             choice["logprobs"] = {"top_logprobs": [LOGPROBS], "tokens": [" No"], "token_logprobs": [-0.5]}
+    return b"data: " + json.dumps(value).encode() + b"\n"
+
+
+def with_text(line: bytes, text: str) -> bytes:
+    """A chunk of a legacy stream with ``text`` in place of its own."""
+    value = json.loads(line[6:])
+    for choice in value["choices"]:
+        choice["text"] = text
     return b"data: " + json.dumps(value).encode() + b"\n"
 
 

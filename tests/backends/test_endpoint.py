@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,6 +87,41 @@ def test_a_fault_is_outlived_and_nothing_is_lost_or_doubled(proxy: Proxy, ask, f
     assert [c.text for c in made] == [c.text for c in want]
     assert all(c.finish_reason == "length" and c.error is None for c in made)
     assert len(proxy.delivered) == 3
+
+
+def test_a_server_that_names_a_pause_is_not_asked_before_it_is_over(proxy: Proxy, ask) -> None:
+    proxy.script = ["429"]
+    assert ask().complete(requests(1))[0].error is None
+    first, second = proxy.arrived
+    assert second - first >= 1.0, "Retry-After: 1"
+
+
+@pytest.mark.parametrize("limit", [{"requests_per_minute": 1}, {"tokens_per_minute": 9}])
+def test_no_more_is_asked_in_a_minute_than_the_settings_allow(proxy: Proxy, ask, limit: dict[str, int]) -> None:
+    done: list[int] = []
+
+    def waited() -> bool:
+        """A while after the first answer: there was time for another request, had it been allowed."""
+        return bool(done) and time.monotonic() > ended[0] + 1.0
+
+    ended: list[float] = []
+
+    def on_done(index: int, completion: Completion) -> None:
+        done.append(index)
+        ended.append(time.monotonic())
+
+    with pytest.raises(Cancelled):
+        ask(**limit).complete(requests(4), cancelled=waited, on_done=on_done)
+    assert len(proxy.seen) == 1 == len(done)
+
+
+def test_a_character_that_comes_in_halves_is_whole(proxy: Proxy, ask) -> None:
+    proxy.script = ["halves"]
+    shown: list[str] = []
+    (made,) = ask().complete(requests(1), lambda i, text, n: shown.append(text))
+    assert made.text == "\N{GRINNING FACE}"
+    for text in shown:
+        text.encode()
 
 
 def test_a_request_that_keeps_failing_is_a_completion_that_says_why(proxy: Proxy, ask) -> None:

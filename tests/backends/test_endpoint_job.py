@@ -136,9 +136,9 @@ def test_a_server_that_dies_in_the_middle_fails_the_job_with_one_sentence_and_th
     with served(tiny_llama_dir, tmp_path / "second.log", port):
         again = run(project, "jobs", "resume", 1)
         spec = f"openai:{tiny_llama_dir}@test"
-        scored = run(
-            project, "--json", "evaluate", "--model", spec, "--suite", "seeds", "--limit", 2, "--max-new-tokens", 8
-        )
+        pair = ["--model", spec, "--model", tiny_llama_dir]
+        scored = run(project, "--json", "evaluate", *pair, "--suite", "seeds", "--limit", 2, "--max-new-tokens", 8)
+        compared = run(project, "--json", "compare")
         talk = [Path(sys.executable).with_name("alpaca-tui"), "--project", project, "chat", "--model", spec]
         talked = subprocess.run(
             [*map(str, talk), "--max-new-tokens", "8"],
@@ -149,7 +149,11 @@ def test_a_server_that_dies_in_the_middle_fails_the_job_with_one_sentence_and_th
             check=False,
         )
     assert scored.returncode == 0, scored.stderr
-    assert list(json.loads(scored.stdout)["models"]) == [spec]
+    assert list(json.loads(scored.stdout)["models"]) == [spec, str(tiny_llama_dir)]
+    assert compared.returncode == 0, compared.stderr
+    beside = json.loads(compared.stdout)
+    assert list(beside["models"]) == [spec, str(tiny_llama_dir)] and beside["suite"] == "seeds"
+    assert beside["models"][spec]["items"] == beside["models"][str(tiny_llama_dir)]["items"] == 2
     assert talked.returncode == 0 and talked.stdout.strip(), talked.stderr
     after = answered()
     # A model of random weights invents nothing, so that the job gives up; but it gave up on answers.

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlite_utils import Database
 
@@ -134,7 +134,13 @@ def check(project: Project, call: Call, answer: Completion) -> dict:
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
+LONG_LINE = Completion("x" * 100_000, "length", 9, 9, 0.1)
+LONG_LIST = Completion("\n".join(f"{n}. {'日本' * 20_000}" for n in range(9, 12)), "eos", 9, 9, 0.1)
+
+
 @FUZZ
+@example(answer=LONG_LINE, mode="fixed", recipe="alpaca")
+@example(answer=LONG_LIST, mode="fixed", recipe="self-instruct")
 @given(answer=ANSWERS, mode=st.sampled_from(["fixed", "faithful"]), recipe=st.sampled_from(["self-instruct", "alpaca"]))
 def test_any_answer_to_the_stages_that_invent(project: Project, answer: Completion, mode: str, recipe: str) -> None:
     stage = (TaskStage if recipe == "alpaca" else InstructionStage)(project.runs[recipe, mode])
@@ -144,6 +150,8 @@ def test_any_answer_to_the_stages_that_invent(project: Project, answer: Completi
 
 
 @FUZZ
+@example(answer=LONG_LINE, mode="fixed", kind=True)
+@example(answer=LONG_LIST, mode="faithful", kind=False)
 @given(answer=ANSWERS, mode=st.sampled_from(["fixed", "faithful"]), kind=st.booleans())
 def test_any_answer_to_the_stages_that_complete(project: Project, answer: Completion, mode: str, kind: bool) -> None:
     run = project.runs["self-instruct", mode]

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import count, islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlite_utils import Database
@@ -23,6 +24,7 @@ from alpaca_tui.jobs.live import read_live
 from alpaca_tui.jobs.processes import Identity
 from alpaca_tui.jobs.reconcile import reconcile
 from alpaca_tui.jobs.specs import GenerateSpec
+from alpaca_tui.jobs.status import status
 from alpaca_tui.store import candidates, decisions, jobs, leases, seeds
 from alpaca_tui.store.database import create_project, write
 from alpaca_tui.workers.stage_run import derive_seed
@@ -240,6 +242,12 @@ def test_a_frozen_worker_loses_its_work_to_another_and_cannot_store_it_later(pro
     assert third not in (token, second), "a fencing token is never used twice"
 
 
+def job_status(db: Database, project: Path) -> dict[str, Any]:
+    """The only job as ``status --json`` tells it."""
+    (job,) = status(db, project)["jobs"]
+    return job
+
+
 DRIVER = """
 from pathlib import Path
 from alpaca_tui.jobs import specs, supervisor
@@ -281,6 +289,11 @@ def test_the_runner_replaces_a_killed_worker_and_a_killed_runner_is_resumed(proj
     before = len(calls(db))
     runner = subprocess.Popen([sys.executable, "-c", driver], cwd=project)
     wait_until(lambda: len(calls(db)) > before + 20, "the resumed job goes on")
+    wait_until(lambda: job_status(db, project)["eta_range_s"], "the time to go is told")
+    told = job_status(db, project)
+    assert 0 < told["eta_range_s"][0] <= told["eta_s"] <= told["eta_range_s"][1]
+    assert set(told["yields"]) == {"instruction", "instance"} and told["workers"] == 2
+    assert 0 <= told["progress"] < 1 and told["cost_to_go"] == 0
     jobs.request_stop(db, job_id)
     runner.wait(PATIENCE_S)
     job = jobs.get(db, job_id)

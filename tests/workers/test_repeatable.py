@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -10,13 +11,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from alpaca_tui.backends.local import LocalBackend
 from alpaca_tui.core.errors import AlpacaError
-from alpaca_tui.core.records import Instance, SeedTask
+from alpaca_tui.core.prompts import parse_pack, render
+from alpaca_tui.core.records import Instance, Request, SamplingParams, SeedTask
 from alpaca_tui.jobs.live import LiveWriter, live_dir
 from alpaca_tui.jobs.specs import GenerateSpec
-from alpaca_tui.store import jobs, seeds
-from alpaca_tui.store.database import create_project
-from alpaca_tui.workers import generate
+from alpaca_tui.store import completions, jobs, seeds
+from alpaca_tui.store.database import create_project, open_project
+from alpaca_tui.workers import backends, generate
 from alpaca_tui.workers.base import WorkerContext
 
 
@@ -52,6 +55,28 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_every_call_can_be_made_again_from_its_row_alone(
+    roomy_llama_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In fp32, where a row's text doesn't depend on the rows beside it."""
+    monkeypatch.setattr(
+        backends, "open_backend", lambda spec, batch, **_: LocalBackend(spec, dtype="float32", max_batch=batch)
+    )
+    written(tmp_path / "project", roomy_llama_dir, seed=5)
+    db = open_project(tmp_path / "project")
+    rows = list(db["completions"].rows)
+    requests = []
+    for row in rows:
+        template, variables, files = completions.pack_files(db, row["id"])
+        prompt = render(parse_pack(files), template, variables)
+        assert hashlib.sha256(prompt.encode()).hexdigest() == row["prompt_hash"]
+        params = json.loads(row["params"])
+        requests.append(Request(prompt, SamplingParams(**params | {"stop": tuple(params["stop"])}), row["seed"]))
+    again = LocalBackend(str(rows[0]["model"]), dtype="float32", max_batch=1).complete(requests)
+    assert [(one.text, one.finish_reason) for one in again] == [(row["text"], row["finish_reason"]) for row in rows]
 
 
 @pytest.mark.usefixtures("one_thread")

@@ -34,9 +34,8 @@ def open_backend(
     if ref.path is None:
         from alpaca_tui.backends.endpoint import EndpointBackend
 
-        settings = config.Config().endpoint_for(ref.base_url, ref.section)
+        settings = (config.load(project) if project else config.Config()).endpoint_for(ref.base_url, ref.section)
         if project is not None:
-            settings = config.load(project).endpoint_for(ref.base_url, ref.section)
             settings = settings.model_copy(update={"context_length": context_length(project, ref)})
         return EndpointBackend(ref.name, settings, batch, ledger)
     models.check(ref.path)
