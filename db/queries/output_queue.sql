@@ -16,7 +16,7 @@ WHERE s.state = CASE :regenerate WHEN 1 THEN 'pending' ELSE 'waiting' END
       WHERE call.sample_id = s.id AND call.template = 'output' AND call.model = :model
         AND call.finish_reason = 'error'))
   AND (:wanted = 0 OR c.id IN (
-      SELECT f.candidate_id FROM flips f JOIN decisions d ON d.batch = f.batch WHERE d.undone_at IS NULL
+      SELECT f.candidate_id FROM flips f CROSS JOIN decisions d ON d.batch = f.batch WHERE d.undone_at IS NULL
       UNION ALL SELECT candidate_id FROM rescues WHERE undone_at IS NULL))
 ORDER BY s.id
 LIMIT :limit;

@@ -14,6 +14,7 @@ from textual.content import Content
 
 from alpaca_tui.core.records import Funnel
 from alpaca_tui.core.visible import one_line, printable
+from alpaca_tui.jobs.live import LiveSnapshot
 from alpaca_tui.ui import charts, figures, theming
 from alpaca_tui.ui.glyphs import ASCII, UNICODE
 from alpaca_tui.ui.literal import literal
@@ -21,6 +22,7 @@ from alpaca_tui.ui.screens.dialogs import help_text
 from alpaca_tui.ui.screens.jobs import STYLES, outcome, state_sign
 from alpaca_tui.ui.widgets import funnel
 from alpaca_tui.ui.widgets.lines import changed_rows, wrap
+from alpaca_tui.ui.widgets.panes import time_left
 
 any_text = st.text(st.characters(), max_size=200)
 
@@ -217,3 +219,10 @@ def test_a_long_description_goes_on_under_itself(width: int) -> None:
     assert all(len(line) <= width or line.startswith("Keys can be changed") for line in lines)
     at = next(i for i, line in enumerate(lines) if line.startswith("  c "))
     assert lines[at][20:].startswith("Say that it is") and lines[at + 1].startswith(" " * 20) == (width < 95)
+
+
+def test_the_time_left_comes_with_the_range_in_which_most_runs_end() -> None:
+    now = LiveSnapshot(0.0, "input first: 8 in flight", 0.5, eta_s=720.0, eta_range_s=(540.0, 1020.0))
+    assert time_left(now) == "12 min left (9 min to 17 min)"
+    assert time_left(now, brief=True) == "12 min left"
+    assert time_left(LiveSnapshot(0.0, "loading", None)) == ""

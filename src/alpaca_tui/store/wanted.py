@@ -7,10 +7,10 @@ from sqlite_utils import Database
 from alpaca_tui.store.database import now
 
 WANTED = (
-    "{0} IN (SELECT f.candidate_id FROM flips f JOIN decisions d ON d.batch = f.batch WHERE d.undone_at IS NULL "
+    "{0} IN (SELECT f.candidate_id FROM flips f CROSS JOIN decisions d ON d.batch = f.batch WHERE d.undone_at IS NULL "
     "UNION ALL SELECT candidate_id FROM rescues WHERE undone_at IS NULL)"
 )
-"""SQL: a flip or a rescue of that candidate is in force."""
+"""SQL: a flip or a rescue of that candidate is in force. CROSS: the few flips are read first, not every decision."""
 
 _FREE = "NOT EXISTS (SELECT 1 FROM leases l WHERE l.queue = {} AND l.number = {} AND l.expires_at > :now)"
 
