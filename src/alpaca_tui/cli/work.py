@@ -266,7 +266,9 @@ def attend(
         return
     job = watch(db, project, job_id)
     if job.state != "succeeded":
-        raise AlpacaError(f"job {job_id} {job.state}: {job.reason}")
+        reason = str(job.reason)
+        onward = "" if "jobs resume" in reason else f" (go on with: alpaca-tui jobs resume {job_id})"
+        raise AlpacaError(f"job {job_id} {job.state}: {reason}{onward}")
     value = {"job": job_id, "state": job.state, **(job.result or {})}
     common.emit(ctx, value, text(value) if text else "\n".join(f"{key:<16} {item}" for key, item in value.items()))
 
