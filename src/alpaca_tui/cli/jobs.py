@@ -44,12 +44,23 @@ def show(ctx: typer.Context, job: Id) -> None:
     value = asdict(row) | {"events": [{"at": at, "kind": kind, "detail": detail} for at, kind, detail in events]}
     value |= costs.of_job(db, job)
     lines = [f"job {row.id}: {row.kind}, {row.state}" + (f" ({row.reason})" if row.reason else "")]
-    lines += [f"  {key} = {item}" for key, item in row.spec.items()]
+    lines += [f"  {key} = {item}" for key, item in _asked(row.spec).items()]
     lines += [f"  {_clock(at)}  {kind}: {detail}" for at, kind, detail in events]
     if value["cost"] is not None:
         lines.append(f"  cost so far: {value['cost']:.6g}, {_each(value['cost_per_accepted'])} an accepted sample")
     lines += [f"  result: {key} = {item}" for key, item in (row.result or {}).items()]
     common.emit(ctx, value, "\n".join(lines))
+
+
+def _asked(spec: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """What a job was asked for, without what was left as it is; nested settings by their dotted names."""
+    found: dict[str, Any] = {}
+    for key, item in spec.items():
+        if isinstance(item, dict):
+            found |= _asked(item, f"{prefix}{key}.")
+        elif item not in (None, False):
+            found[f"{prefix}{key}"] = item
+    return found
 
 
 def _each(cost: float | None) -> str:
