@@ -1,17 +1,19 @@
 """What the screenshots, the tour and the goldens share: a project, a stopped clock, and the screen as text.
 
-The project is filled by ``tests/ui/seeding.py`` through the store's own functions and judged by the real rules; no
-model wrote its texts. The clock stands still, the time zone is UTC and the machine's gauges are given, so that every
-machine draws the same cells.
+The project of the goldens is filled by ``tests/ui/seeding.py`` through the store's own functions and judged by the real
+rules; no model wrote its texts. The clock stands still, the time zone is UTC and the machine's gauges are given, so
+that every machine draws the same cells.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
+import sqlite3
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -21,7 +23,9 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.pilot import Pilot
 
-from alpaca_tui.store import comparisons, database, evaluations, samples
+from alpaca_tui.jobs import live, spawn
+from alpaca_tui.jobs.specs import GenerateSpec
+from alpaca_tui.store import comparisons, database, evaluations, jobs, samples
 from alpaca_tui.ui import reader
 from alpaca_tui.ui.app import CockpitApp
 from alpaca_tui.ui.options import UiOptions
@@ -30,6 +34,9 @@ from alpaca_tui.ui.snapshot import Machine
 
 NOW = 1_790_000_000.0
 """The stopped clock: 2026-09-21 14:13:20 UTC."""
+WARM_UP_S = 300.0
+"""How long a generation may take to have something to show."""
+FEWEST_PENDING = 12
 MACHINE = Machine((), 212_000_000_000, 61, 5_400_000_000, 16_000_000_000)
 """The gauges of the pictures: no GPU."""
 
@@ -71,6 +78,45 @@ def fill(project: Path) -> None:
         if one.suite_id == other.suite_id:
             comparisons.open_comparison(made.db, one, other, seed=7)
     seeding.close(made.db)
+
+
+@contextmanager
+def generating(project: Path) -> Iterator[None]:
+    """The project while it generates again: text is in flight, and there is something to review."""
+    db = database.open_project(project)
+    try:
+        pending, accepted = (samples.counts(db)[state] for state in ("pending", "accepted"))
+        spec = GenerateSpec(target=pending + accepted + 44, seed=len(jobs.all_jobs(db)))
+        job_id = spawn.submit(db, project, "generate", spec)
+        end = time.monotonic() + WARM_UP_S
+        while samples.counts(db)["pending"] < FEWEST_PENDING or not _writing(project, job_id):
+            if time.monotonic() > end:
+                raise SystemExit(f"job {job_id} made too little in {WARM_UP_S:.0f} s; see its log")
+            time.sleep(0.5)
+        try:
+            yield
+        finally:
+            spawn.stop(db, project, job_id)
+    finally:
+        db.conn.close()
+
+
+def _writing(project: Path, job_id: int) -> bool:
+    found = live.read_live(project, job_id)
+    return bool(found) and sum(len(slot.text) >= 60 for slot in found[0].slots) >= 6
+
+
+def copied(project: Path, to: Path) -> None:
+    """The project without its models: the database as it is at this moment, and what its jobs show."""
+    to.mkdir(parents=True)
+    source, target = sqlite3.connect(project / "alpaca.db"), sqlite3.connect(to / "alpaca.db")
+    with closing(source), closing(target):
+        source.backup(target)
+    for name in ("live", "log"):
+        for path in (project / "runs").glob(f"*/{name}"):
+            place = to / path.relative_to(project)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            (shutil.copytree if path.is_dir() else shutil.copy)(path, place)
 
 
 async def lead(app: CockpitApp, pilot: Pilot[None], project: Path, shot: Shot) -> None:

@@ -1,7 +1,8 @@
 """Renders what `make docs` renews: ``python docs/screenshots.py [--project DIR | --only-goldens]``.
 
-The screenshots (SVG) are those of the project given, which `make docs` lets the demo make: a real run. The tour
-(docs/TOUR.md) and the goldens (tests/ui/goldens) come from the project and the stopped clock of ``capturing``.
+The screenshots (SVG) and the tour (docs/TOUR.md) are those of the project given, which `make docs` lets the demo make:
+a real run. It generates again while the pictures are taken. The goldens (tests/ui/goldens) come from the project and
+the stopped clock of ``capturing``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import re
 import tempfile
 from pathlib import Path
 
-from capturing import Shot, capture, fill, lead, plain, readable, stopped
+from capturing import Shot, capture, copied, fill, generating, lead, plain, readable, stopped
 
 from alpaca_tui.ui.app import CockpitApp
 from alpaca_tui.ui.options import UiOptions
@@ -27,7 +28,7 @@ SHOTS = (
     Shot("cockpit-100", (100, 30)),
     Shot("cockpit-80x24", (80, 24)),
     Shot("cockpit-day", (160, 46), theme="alpaca-day"),
-    Shot("review", (140, 38), ("2",), sample="Cut this product"),
+    Shot("review", (140, 38), ("2",)),
     Shot("filters", (140, 38), ("4", "f")),
     Shot("train", (140, 38), ("5",)),
     Shot("evaluate", (140, 30), ("6",)),
@@ -57,7 +58,11 @@ TOUR = (
     ),
     (Shot("2", (100, 30), ("2",)), "Press `2`: review", "One sample, why it is here, and the keys that judge it."),
     (Shot("3", (100, 30), ("2", "a")), "Press `a`: accept", "The sample is kept and the next one is on the card."),
-    (Shot("4", (100, 30), ("4",)), "Press `4`: filters", "What was thrown out, by which rule, next to its neighbour."),
+    (
+        Shot("4", (100, 30), ("4",)),
+        "Press `4`: filters",
+        "What was thrown out, by which rule, and what every threshold would keep.",
+    ),
     (Shot("5", (100, 30), ("5",)), "Press `5`: train", "The loss of every training, with the held-out loss."),
     (Shot("6", (100, 30), ("6",)), "Press `6`: evaluate", "Base and tuned model side by side on held-out tasks."),
     (Shot("7", (100, 30), ("6", "b")), "Press `b`: blind", "The same answers without names, judged left or right."),
@@ -65,9 +70,9 @@ TOUR = (
 )
 INTRO = """# A tour in text
 
-The frames below are the cockpit's own cells at 100×30, without their colours. `make docs` captures them from a project
-that a script fills through the store and the real rules (`tests/ui/seeding.py`): its texts, losses and scores were
-written for the purpose, no model made them.
+The frames below are the cockpit's own cells at 100×30, without their colours. `make docs` captures them from the
+project that `alpaca-tui demo` makes with the embedded model of 135 million parameters, while it generates again. What
+stands in them is what that small model wrote.
 """
 
 
@@ -80,13 +85,13 @@ async def svg(project: Path, shot: Shot) -> str:
     return UNIQUE.sub("terminal-", picture)
 
 
-def tour(project_of: Path) -> str:
-    """The tour as Markdown; every frame starts from a project of its own, for keys change it."""
+def tour(project: Path, copies: Path) -> str:
+    """The tour as Markdown; every frame starts from a copy of the project of its own, for keys change it."""
     parts = [INTRO]
     for number, (shot, title, seen) in enumerate(TOUR, 1):
-        project = project_of / shot.name / "wool"
-        fill(project)
-        frame = plain(asyncio.run(capture(project, shot)))
+        copy = copies / shot.name / project.name
+        copied(project, copy)
+        frame = plain(asyncio.run(capture(copy, shot)))
         parts.append(f"## {number}. {title}\n\n{seen}\n\n```text\n{frame}\n```\n")
     return "\n".join(parts)
 
@@ -101,21 +106,20 @@ def write(path: Path, text: str) -> None:
 def main() -> None:
     """Write every picture, frame and golden."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--project", type=Path, help="take the screenshots of this project, too")
+    parser.add_argument("--project", type=Path, help="take the screenshots and the tour of this project, too")
     parser.add_argument("--only-goldens", action="store_true", help="write tests/ui/goldens and nothing else")
     parser.add_argument("--out", type=Path, default=HERE / "screenshots")
     options = parser.parse_args()
-    if options.project:
-        for shot in SHOTS:
-            write(options.out / f"{shot.name}.svg", asyncio.run(svg(options.project, shot)))
+    if options.project and not options.only_goldens:
+        with generating(options.project), tempfile.TemporaryDirectory() as folder:
+            for shot in SHOTS:
+                write(options.out / f"{shot.name}.svg", asyncio.run(svg(options.project, shot)))
+            write(HERE / "TOUR.md", tour(options.project, Path(folder)))
     with tempfile.TemporaryDirectory() as folder, stopped():
         project = Path(folder) / "wool"
         fill(project)
         for shot in GOLDEN_SHOTS:
             write(GOLDENS / f"{shot.name}.txt", readable(asyncio.run(capture(project, shot))))
-        if options.only_goldens:
-            return
-        write(HERE / "TOUR.md", tour(Path(folder) / "tour"))
 
 
 if __name__ == "__main__":

@@ -236,3 +236,28 @@ async def test_hostile_answers_are_inert_on_the_blind_screen(
         await pilot.pause()
         look(app)
         check(app, size)
+
+
+async def test_tasks_are_found_by_the_grammar_of_every_list(opened: Opened, filled: Path) -> None:
+    async with opened(filled) as (app, pilot):
+        await pilot.press("6")
+        await pilot.pause()
+        tasks = list(app.screen._tasks)
+        gains = {task.position: app.screen._gain(task.position) for task in tasks}
+        low = min(gains.values())
+        await pilot.press("slash", *f"gain>{low:.3f}", "enter")
+        await pilot.pause()
+        assert {t.position for t in app.screen._tasks} == {p for p, gain in gains.items() if gain > round(low, 3)}
+        await pilot.press("escape", "slash", *"antonym", "enter")
+        await pilot.pause()
+        assert "Held-out task 1 of 1 " in screen_text(app) and " antonym ─" in screen_text(app)
+        await pilot.press("slash", *"nothing", "enter")
+        await pilot.pause()
+        said = " ".join(app.screen.query_one("#task", TextView).text.split())
+        assert said == "No task is found by antonym nothing. esc shows all."
+        await pilot.press("right", "slash", *"gain:x", "enter")
+        await pilot.pause()
+        assert "cannot read the query" in toasts(app)
+        await pilot.press("escape", "escape")
+        await pilot.pause()
+        assert "Held-out task 1 of 2 " in screen_text(app)

@@ -12,9 +12,10 @@ from textual.pilot import Pilot
 
 from alpaca_tui.store import browse, candidates, database, replays, samples
 from alpaca_tui.ui.app import CockpitApp
+from alpaca_tui.ui.glyphs import UNICODE
 from alpaca_tui.ui.options import UiOptions
 from alpaca_tui.ui.screens import filters
-from alpaca_tui.ui.threshold import ThresholdPane
+from alpaca_tui.ui.threshold import Control, ThresholdPane
 from alpaca_tui.ui.widgets.lines import TextView
 from alpaca_tui.ui.widgets.paged import PagedList
 
@@ -137,6 +138,13 @@ async def test_the_curve_is_the_exact_one_and_drawn_unasked_where_that_is_quick(
         assert f"X 1.00 would keep {dict(expected)[1.0]} " in screen_text(app)
         await pilot.press("X", *"2", "enter")
         assert "2 is no threshold" in toasts(app)
+
+
+def test_a_curve_without_a_step_is_said_not_drawn() -> None:
+    pane = ThresholdPane(UNICODE, id="threshold")
+    pane.control = Control(kept_now=52, curve=(52,) * 51, curve_of=54, candidates=54)
+    lines = [line.plain for line in pane.compose_lines(60, 20)]
+    assert lines[1:] == ["Every X from 0.50 to 1.00 keeps the same: no score lies", "between them."]
 
 
 async def test_a_threshold_is_applied_only_when_confirmed_and_can_be_undone(opened: Opened, project: Path) -> None:

@@ -78,6 +78,15 @@ SEEDS: Fields = {
 }
 """Of seed tasks: the Seeds screen."""
 
+TASKS: Fields = {
+    "kind": Field("what the task is", ("classification", "generation")),
+    "rouge": Field("ROUGE-L of the second model's answer", number=True),
+    "gain": Field("ROUGE-L that the second model gains over the first", number=True),
+    "len": Field("words of the instruction", number=True),
+    "id": Field("its number", number=True),
+}
+"""Of held-out tasks: the Evaluate screen."""
+
 JOBS: Fields = {
     "status": Field(
         "its state", ("queued", "running", "stopping", "succeeded", "failed", "stopped", "interrupted", "active")

@@ -16,6 +16,7 @@ from rich.text import Text
 from textual import on
 from textual.binding import BindingType
 from textual.command import Provider
+from textual.css.query import NoMatches
 from textual.filter import Monochrome
 from textual.screen import Screen
 
@@ -176,7 +177,8 @@ class CockpitApp(EndingApp, inherit_bindings=False):
         """Keep where the person is for the next start."""
         for screen in self.screen_stack:
             if isinstance(screen, AppScreen) and screen.is_mounted:
-                screen.keep_place()
+                with suppress(NoMatches):  # it is being built or taken down, which must not keep anyone from leaving
+                    screen.keep_place()
         self.session.save(self.current_mode, self.theme, self._configured_theme)
 
     def exit(self, *given: Any, **named: Any) -> None:

@@ -178,6 +178,8 @@ COMMANDS: tuple[Command, ...] = (
             ("right,l", "next_item", "Next task", "Show the next held-out task", ""),
             ("left,h", "previous_item", "Task before", "Show the held-out task before", "-"),
             ("d", "order", "Order", "Tasks in order, or the greatest gain or loss first", ""),
+            ("slash", "search", "Search", "Show the tasks that a query finds", ""),
+            ("escape", "clear", "", "Show all tasks again", "-"),
             ("o", "other", "Other two", "Show another two models that were scored on one suite", ""),
             ("z", "zoom", "Zoom", "Show the pane in focus alone, or all again", "-"),
         ],

@@ -72,6 +72,9 @@ class ThresholdPane(LinesView):
         if not c.curve:
             hint = c.busy or f"{glyphs.mark} left and right move X; c draws how many each X would keep"
             return [head, Content.styled(hint, "$accent" if c.busy else "$muted").truncate(width), *changes][:height]
+        if min(c.curve) == max(c.curve):
+            same = "Every X from 0.50 to 1.00 keeps the same: no score lies between them."
+            return [head, *Content.styled(same, "$muted").wrap(width), *changes][:height]
         chart = bars(c, width, rows, glyphs) if rows >= 2 else []
         return [head, *chart, *changes][:height]
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import combinations
 from typing import Any
 
+from textual import on
 from textual.app import ComposeResult
 from textual.containers import Container
 from textual.content import Content
 
+from alpaca_tui.core.query import TASKS, Query, QueryError, Value, holds, parse
+from alpaca_tui.core.visible import printable
 from alpaca_tui.store import comparisons, evaluations, suites
 from alpaca_tui.store.comparisons import Standing
 from alpaca_tui.store.evaluations import EvaluationItem, EvaluationRow
@@ -22,6 +26,7 @@ from alpaca_tui.ui.screens.base import AppScreen
 from alpaca_tui.ui.sending import Text, labelled
 from alpaca_tui.ui.session import Place
 from alpaca_tui.ui.snapshot import JobView, Snapshot
+from alpaca_tui.ui.widgets.ask import AskLine
 from alpaca_tui.ui.widgets.lines import EMPTY, LinesView, TextView
 
 WIDE_FROM = 110
@@ -76,7 +81,10 @@ class EvaluateScreen(AppScreen):
         self._rows: list[EvaluationRow] = []
         self._pairs: list[Pair] = []
         self._pair: Pair = ()
+        self._all: list[SuiteTask] = []
         self._tasks: list[SuiteTask] = []
+        """Those that the query finds, in order."""
+        self._query = Query()
         self._items: list[dict[int, EvaluationItem]] = []
         self._standing: Standing | None = None
         self._hidden = True
@@ -86,6 +94,7 @@ class EvaluateScreen(AppScreen):
 
     def compose_body(self) -> ComposeResult:
         """Table, task, up to two outputs."""
+        yield AskLine()
         yield EvaluationTable(self.cockpit.glyphs)
         with Container(id="outputs"):
             for name in ("task", "output-0", "output-1"):
@@ -100,11 +109,14 @@ class EvaluateScreen(AppScreen):
         """The two models, the order and the task."""
         if self._seen is None:
             return None
-        return {"pair": [row.id for row in self._pair], "order": self._order, "task": self._place}
+        place = {"order": self._order, "task": self._place, "query": str(self._query)}
+        return place | {"pair": [row.id for row in self._pair]}
 
     def recall(self, place: Place) -> None:
         """The same task of the same two models, once they are read."""
         self._order = place.whole("order", high=len(ORDERS) - 1) or 0
+        with suppress(QueryError):
+            self._query = parse(place.text("query"), TASKS)
         self._left = place
 
     def _return_to_task(self) -> None:
@@ -147,14 +159,26 @@ class EvaluateScreen(AppScreen):
         self._items = [self.in_store(lambda db, row=row: evaluations.items(db, row.id)) or {} for row in pair]  # type: ignore[misc]
         known = set().union(*self._items)
         tasks = self.in_store(lambda db: suites.tasks(db, pair[0].suite_id)) if pair else None
-        self._tasks = [task for task in tasks or [] if task.position in known]
+        self._all = [task for task in tasks or [] if task.position in known]
         self._sort()
         self._read_standing()
         self._draw_task()
 
     def _sort(self) -> None:
         key = ORDERS[self._order][1]
+        self._tasks = [task for task in self._all if self._is_found(task)]
         self._tasks.sort(key=lambda task: (key(self._gain(task.position)), task.position))
+
+    def _is_found(self, task: SuiteTask) -> bool:
+        found = [items[task.position] for items in self._items if task.position in items]
+        values: dict[str, Value] = {
+            "kind": "classification" if task.is_classification else "generation",
+            "rouge": found[-1].score.rouge_l if found else None,
+            "gain": self._gain(task.position),
+            "len": len(task.instruction.split()),
+            "id": task.position,
+        }
+        return holds(self._query, values, task.instruction, task.input, task.output, *(item.output for item in found))
 
     def _gain(self, position: int) -> float:
         scores = [items[position].score.rouge_l if position in items else 0.0 for items in self._items]
@@ -183,14 +207,19 @@ class EvaluateScreen(AppScreen):
         task = self.query_one("#task", TextView)
         task.border_title = "Task"
         if not self._tasks:
-            task.show([Content.styled("What the models wrote for each task is shown here.", "$muted")])
+            none = Content.assemble("No task is found by ", literal_line(str(self._query), "bold"), ". esc shows all.")
+            idle = Content.styled("What the models wrote for each task is shown here.", "$muted")
+            task.show([none if self._all else idle])
             for name in ("#output-0", "#output-1"):
                 self.query_one(name, TextView).show([])
             return
         example = self._tasks[self._place]
         held_out = "Held-out task" if self._pair[0].suite != suites.SEEDS else "Seed task"
         task.border_title = f"{held_out} {self._place + 1} of {len(self._tasks)}"
-        task.border_subtitle = ORDERS[self._order][0] if self._order else ""
+        asked = printable(str(self._query)).replace("[", "(")
+        task.border_subtitle = ", ".join(
+            part for part in (asked, ORDERS[self._order][0] if self._order else "") if part
+        )
         paragraphs = evaluation_view.task_paragraphs(example)
         found = [items.get(example.position) for items in self._items]
         for place, row in enumerate(self._pair):
@@ -235,6 +264,28 @@ class EvaluateScreen(AppScreen):
     def action_order(self) -> None:
         """Go through the tasks in another order."""
         self._order, self._place = (self._order + 1) % len(ORDERS), 0
+        self._sort()
+        self._draw_task()
+
+    def action_search(self) -> None:
+        """Ask for a query."""
+        hint = "words, or gain<0 rouge>0.5 kind:classification; enter alone: every task"
+        self.query_one(AskLine).ask("query", hint, str(self._query))
+
+    def action_clear(self) -> None:
+        """Every task again."""
+        self._ask(Query())
+
+    @on(AskLine.Answered)
+    def _take_query(self, event: AskLine.Answered) -> None:
+        try:
+            self._ask(parse(event.value, TASKS))
+        except QueryError as error:
+            self.cockpit.say(str(error), "error")
+            self.query_one(AskLine).ask("query", "", event.value)
+
+    def _ask(self, query: Query) -> None:
+        self._query, self._place = query, 0
         self._sort()
         self._draw_task()
 

@@ -128,13 +128,13 @@ class SeedsPane(Pane):
             (f"{self.glyphs.human}{self.glyphs.human} ", "$human"),
             (f"{self.glyphs.machine * 2} ", "$machine"),
         )
-        note = (f"  ({facts.classification} classification{disabled})", "$faint")
+        room = width - len(f"   {human:,} by people")
+        notes = (f"  ({facts.classification} {word}{disabled})" for word in ("classification", "class."))
+        note = (next((text for text in notes if len(text) <= room), ""), "$faint")
         lines = [
             Content.assemble((f"{human + machine:,}", "bold"), (" instructions in the pool", "$muted")),
             self._halves(human, machine, width),
-            Content.assemble(people, (f"{human:,}", "bold"), (" by people", "$muted"), note).truncate(
-                width, ellipsis=True
-            ),
+            Content.assemble(people, (f"{human:,}", "bold"), (" by people", "$muted"), note),
             Content.assemble(model, (f"{machine:,}", "bold"), (" by the model", "$muted")),
         ]
         room = height - len(lines) - 2
