@@ -255,8 +255,7 @@ def compare(args: argparse.Namespace, other: Other, batch: int) -> dict[str, Any
         seconds = time.monotonic() - began
         return {"seconds": seconds, "lengths": [one.completion_tokens for one in done], "texts": [o.text for o in done]}
 
-    ours()  # reads the prefix, and whatever is made ready once
-    lengths = ours()["lengths"]
+    lengths = ours()["lengths"]  # reads the prefix too, and whatever is made ready once
     job = {
         "prompts": ids,
         "lengths": lengths,
@@ -267,7 +266,7 @@ def compare(args: argparse.Namespace, other: Other, batch: int) -> dict[str, Any
     }
     kinds: dict[bool, float] = {}
     for unified in (True, False):
-        other.ask(job | {"unified": unified})
+        other.ask(job | {"unified": unified, "lengths": [1] * len(ids)})  # opens it, and reads the prefix
         kinds[unified] = other.ask(job | {"unified": unified})["seconds"]
     job["unified"] = min(kinds, key=lambda kind: kinds[kind])
 
@@ -322,7 +321,10 @@ def main() -> None:
         folder = args.gguf_dir or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         other = Other(args.peer_python, fetch_gguf(folder), folder / "bf16.gguf", args.threads)
-        results = [compare(args, other, int(batch)) for batch in args.batches.split(",")]
+        results = []
+        for batch in args.batches.split(","):
+            results.append(compare(args, other, int(batch)))
+            print(json.dumps(results[-1]), file=sys.stderr, flush=True)
         other.close()
     drawn = "greedy" if args.greedy else "as the recipe draws"
     setting = {"stage": args.stage, "drawn": drawn, "threads": args.threads, **other.version}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -226,3 +227,9 @@ def test_the_time_left_comes_with_the_range_in_which_most_runs_end() -> None:
     assert time_left(now) == "12 min left (9 min to 17 min)"
     assert time_left(now, brief=True) == "12 min left"
     assert time_left(LiveSnapshot(0.0, "loading", None)) == ""
+    paid = replace(now, cost_to_go=0.42, cost_range=(0.3, 0.614))
+    assert time_left(paid) == "12 min left (9 min to 17 min), 0.42 to pay (0.3 to 0.61)"
+    assert time_left(paid, brief=True) == "12 min left, 0.42 to pay"
+    assert time_left(replace(now, cost_to_go=0.0, cost_range=(0.0, 0.0))) == time_left(now), (
+        "a local model costs nothing"
+    )

@@ -70,7 +70,10 @@ def job_line(job: dict[str, Any]) -> str:
     if job.get("tokens_per_s"):
         parts.append(f"{job['tokens_per_s']:.0f} tok/s")
     if job.get("eta_s") is not None:
-        parts.append(f"about {job['eta_s']:.0f} s to go")
+        low, high = job.get("eta_range_s") or (job["eta_s"], job["eta_s"])
+        parts.append(f"about {job['eta_s']:.0f} s to go" + (f" ({low:.0f} to {high:.0f})" if high > low else ""))
+    if job.get("cost"):
+        parts.append(f"cost {job['cost']:.2g}" + (f", {job['cost_to_go']:.2g} to go" if job.get("cost_to_go") else ""))
     if job.get("heartbeat_age_s") is not None:
         parts.append(f"heartbeat {job['heartbeat_age_s']:.0f} s ago")
     if job.get("reason"):

@@ -73,6 +73,7 @@ def _job(db: Database, project: Path, job: jobs.JobRow) -> dict[str, Any]:
         "eta_s": eta,
         "eta_range_s": list(slowest.eta_range_s) if slowest and slowest.eta_range_s else None,
         "cost_to_go": slowest.cost_to_go if slowest else None,
+        "cost_range": list(slowest.cost_range) if slowest and slowest.cost_range else None,
         "yields": next((s.yields for s in snapshots if s.yields), None),
         "workers": len(snapshots),
         "projected_end_at": time.time() + eta if eta is not None else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import ClassVar
 
 from textual import events
@@ -273,13 +274,20 @@ def page_of(text: str, width: int, rows: int, glyphs: Glyphs) -> list[Content]:
 
 
 def time_left(now: LiveSnapshot, *, brief: bool = False) -> str:
-    """'12 min left (9 min to 17 min)': the estimate and, unless ``brief``, the range in which nine of ten runs end."""
+    """'12 min left (9 min to 17 min)': the estimate and, unless ``brief``, the range in which nine of ten runs end.
+
+    Behind it what an endpoint will still cost, in whatever money its prices are.
+    """
     if now.eta_s is None:
         return ""
-    text = f"{duration(now.eta_s)} left"
-    if brief or now.eta_range_s is None:
-        return text
-    low, high = (duration(seconds) for seconds in now.eta_range_s)
+    text = _ranged(f"{duration(now.eta_s)} left", None if brief else now.eta_range_s, duration)
+    if now.cost_to_go:
+        text += _ranged(f", {now.cost_to_go:.2g} to pay", None if brief else now.cost_range, "{:.2g}".format)
+    return text
+
+
+def _ranged(text: str, ends: tuple[float, float] | None, shown: Callable[[float], str]) -> str:
+    low, high = ("", "") if ends is None else map(shown, ends)
     return text if low == high else f"{text} ({low} to {high})"
 
 
