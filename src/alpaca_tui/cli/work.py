@@ -62,7 +62,7 @@ def generate(
     """Invent, filter and complete new tasks until TARGET samples await review or are accepted."""
     from alpaca_tui.jobs import models, spawn
     from alpaca_tui.jobs.specs import GenerateSpec
-    from alpaca_tui.store import jobs
+    from alpaca_tui.store import jobs, overview, wanted
 
     db = common.open_db(ctx, create=True)
     project = common.project_dir(ctx)
@@ -96,6 +96,9 @@ def generate(
     for used in filter(None, (spec.model, output_model)):
         if models.resolve(used, fetch=False).kind != "openai":
             check_model(used)
+    ready = overview.ready(db)
+    if ready >= target and not regenerate and not wanted.count_waiting(db):
+        common.narrate(f"{ready} samples are pending or accepted already: choose a higher --target to have more")
     attend(ctx, db, spawn.submit(db, project, "generate", spec), detach=detach)
 
 
