@@ -78,7 +78,7 @@ COMMANDS: tuple[Command, ...] = (
             ("enter", "open_pane", "Open", "Open the screen of the focused pane", ""),
             ("z", "zoom", "Zoom", "Show the focused pane alone, or all again", ""),
             ("n,g", "generate", "Generate", "Start a generation", "w"),
-            ("S", "stop", "Stop", "Ask the newest active job to stop", "w"),
+            ("S", "stop", "Stop", "Ask the newest active job to stop; R goes on where it was", "w"),
             ("R", "resume", "Resume", "Go on with the newest job that did not reach its end", "w-"),
             ("tab,right,l,down,j", "next_pane", "", "Go to the next pane", "-"),
             ("shift+tab,left,h,up,k", "previous_pane", "", "Go to the pane before", "-"),
