@@ -24,6 +24,7 @@ WORDS = tuple(
     weather choose sort find rewrite count summarise translate polite plain formal""".split()  # noqa: SIM905
 )
 RULES = ("length", "banned_words", "duplicate", "novelty")
+STEPS = 3000
 STATES = ("pending",) * 6 + ("accepted",) * 2 + ("rejected", "filtered")
 
 
@@ -51,6 +52,7 @@ def fill(project: Path, count: int, seed: int = 7) -> Database:
         _calls(db, model, columns, count, rng)
         _candidates(db, count, rng)
         _samples(db, count, rng)
+        _training(db, rng)
     return db
 
 
@@ -92,6 +94,22 @@ def _candidates(db: Database, count: int, rng: random.Random) -> None:
         "INSERT INTO candidate_verdicts (candidate_id, rule, position, passed, score, threshold,"
         " neighbour_candidate_id) VALUES (?, ?, ?, ?, ?, ?, ?)",
         verdicts,
+    )
+
+
+def _training(db: Database, rng: random.Random) -> None:
+    """A training that has ended, of ``STEPS`` steps."""
+    job = jobs.enqueue(db, "train", {"dataset": "first", "model": "smollm2-135m", "method": "lora"})
+    jobs.set_state(db, job, "succeeded", reason=None, exit_code=0)
+    at = now()
+    names = {"loss": 2.5, "learning_rate": 2e-4, "grad_norm": 1.0}
+    db.conn.executemany(
+        "INSERT INTO metrics (job_id, name, step, value, at) VALUES (?, ?, ?, ?, ?)",
+        [
+            (job, name, step, start * (0.3 + 0.7 / (1 + step / 200)) * rng.uniform(0.9, 1.1), at)
+            for step in range(1, STEPS + 1)
+            for name, start in names.items()
+        ],
     )
 
 

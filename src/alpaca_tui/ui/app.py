@@ -24,6 +24,7 @@ from alpaca_tui import resources
 from alpaca_tui.core.errors import AlpacaError
 from alpaca_tui.core.visible import printable
 from alpaca_tui.ui import bindings, ending, glyphs, theming
+from alpaca_tui.ui.ahead import Ahead
 from alpaca_tui.ui.alerts import Alerts
 from alpaca_tui.ui.endingapp import EndingApp
 from alpaca_tui.ui.launcher import Tether
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 __all__ = ["CockpitApp", "UiOptions", "run"]
 
 Severity = Literal["information", "warning", "error"]
+CAUGHT_UP_S = 0.005
+"""The screen's turn comes before that: it draws what came while it was not shown."""
 CRASH_FILE = "crash.log"
 
 
@@ -105,6 +108,8 @@ class CockpitApp(EndingApp, inherit_bindings=False):
         self.snapshot = Snapshot(project.name)
         self.watcher = Watcher(project, self.options, self.post_message)
         self.work = Work(self)
+        self._ahead = Ahead(self)
+        self._made = False
         self.alerts = Alerts()
         self.messages = Messages()
         self._bell = self.options.bell
@@ -229,6 +234,8 @@ class CockpitApp(EndingApp, inherit_bindings=False):
     @on(SnapshotArrived)
     def _take(self, event: SnapshotArrived) -> None:
         self.show_snapshot(event.snapshot)
+        if event.snapshot.loaded and not self.is_headless:
+            self.call_after_refresh(self._ahead.begin)
 
     def show_snapshot(self, snapshot: Snapshot) -> None:
         """Make the snapshot the present one and let the screen in sight draw it."""
@@ -258,7 +265,12 @@ class CockpitApp(EndingApp, inherit_bindings=False):
 
     def go(self, name: str) -> None:
         """Show a screen."""
+        self._made = name in self._screen_stacks
         self.switch_mode(name)
+
+    def delay_update(self, delay: float = 0.05) -> None:
+        """As Textual's, which so hides how a screen is made; one that is made is shown once it has caught up."""
+        super().delay_update(CAUGHT_UP_S if self._made else delay)
 
     def action_go(self, name: str) -> None:
         """Show a screen, unless the one in sight is waiting for a number."""

@@ -12,11 +12,14 @@ import os
 import select
 import signal
 import threading
+import time
 from codecs import getincrementaldecoder
 from contextlib import suppress
+from math import ceil
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from textual._parser import ParseError
+from textual._time import get_time
 from textual._xterm_parser import XTermParser
 from textual.drivers.linux_driver import LinuxDriver
 
@@ -46,6 +49,8 @@ class CockpitDriver(LinuxDriver):
         self._shown = False
         """The terminal is ours: alternate screen, raw keys."""
         self._gone = False
+        self.last_input = 0.0
+        """When something was last typed (or clicked), on the monotonic clock."""
         super().__init__(app, **given)
 
     @property
@@ -114,7 +119,10 @@ class CockpitDriver(LinuxDriver):
         poll.register(self.fileno, select.POLLIN)
         while not self.exit_event.is_set():
             text = ""
-            if poll.poll(TICK_MS):
+            # An escape that stands alone is known by what does not follow in time; no longer than that.
+            due = parser._timeout_time
+            wait = TICK_MS if due is None else max(1, min(TICK_MS, ceil(1000 * (due - get_time()))))
+            if poll.poll(wait):
                 try:
                     data = os.read(self.fileno, READ_BYTES)
                 except BlockingIOError:
@@ -125,6 +133,7 @@ class CockpitDriver(LinuxDriver):
                     self._lost()
                     break
                 text = decode(data)
+                self.last_input = time.monotonic()
             for event in parser.feed(text) if text else ():
                 self.process_message(event)
             for event in parser.tick():

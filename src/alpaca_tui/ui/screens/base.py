@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
@@ -29,7 +30,23 @@ BESIDE = "-beside"
 """The class of what a zoomed pane hides."""
 
 
-class AppScreen(Screen[None]):
+class KeptScreen(Screen[None]):
+    """A screen that stays as it is while another one is shown, and so is shown again at once.
+
+    Textual applies the style sheet to every widget of a screen that it shows again, and draws all of them anew: half of
+    what switching takes. A class of its own, for Textual calls one such method a class, the derived first.
+    """
+
+    _styled = -1
+
+    def _on_screen_resume(self, event: events.ScreenResume) -> None:
+        """Have the styles applied only where style sheet or theme have changed."""
+        if self._styled == self.app._css_update_count:
+            event.refresh_styles = False
+        self._styled = self.app._css_update_count
+
+
+class AppScreen(KeptScreen):
     """A screen with tabs, status line and footer; subclasses fill the body and draw snapshots."""
 
     NAME: ClassVar[str]
