@@ -5,8 +5,8 @@
 The real command in a real pty. Keys are 150 ms apart, as of somebody in a hurry; a key's time is that to the arrival
 of the first bytes that change the picture where the key should change it. While eight streams write (``streams.py``)
 frames come without keys as well: one of theirs in the same place counts for the key, so there the figures flatter a
-little. Apart stand first visits, which come before the cockpit has had time to make the screen; esc, which a terminal's
-user waits 100 ms for, since only then it is known that no sequence follows; and a query of 22 characters, typed at once.
+little. Apart stand first visits, which come before the cockpit has had time to make the screen; esc, for which one
+waits 100 ms, since only then it is known that no sequence follows; and a query of 22 characters, typed at once.
 """
 
 from __future__ import annotations
