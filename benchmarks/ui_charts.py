@@ -2,10 +2,10 @@
 
     python benchmarks/ui_charts.py [--points 1000,10000,100000,1000000] [--draws 20] [--peer PYTHON]
 
-Four series of so many steps each are stored as a training stores them. ``first read`` makes the bounded slices that the
-cockpit keeps (min, max and mean; in the watcher's thread), ``one more step`` reads on from there, ``draw`` makes the lines
-of a chart of 100 by 30 cells from them, on the event loop. The peer draws in a process of its own (its interpreter after
-``--peer``; it is no dependency of the project) the same series: every point, and the same slices as min and max.
+Four series of so many steps each are stored as a training stores them. ``first read`` makes the bounded slices that
+cockpit keeps (min, max and mean; in the watcher's thread), ``one more`` reads on from there, ``draw`` makes the lines
+of a chart of 100 by 30 cells from them, on the event loop. The peer draws in a process of its own (its
+interpreter after ``--peer``, plotext 5; no dependency of the project) the same series: every point, and such slices.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def main() -> None:
             first, more, draw = ours(db, points, given.draws)
             db.close()
         every, some = (peer(given.peer, points, given.draws, feed) for feed in ("all", "slices"))
-        print(f"  {points:>12,} points each {first:17.1f} {more:14.1f} {draw:8.1f} {every:14.1f} {some:17.1f}")
+        print(f"  {points:>12,} points each {first:14.1f} {more:9.1f} {draw:8.1f} {every:13.1f} {some:16.1f}")
 
 
 if __name__ == "__main__":

@@ -39,10 +39,8 @@ class Ahead:
         for name in (*bindings.SCREENS, *ALSO):
             import_module(f"alpaca_tui.ui.screens.{name}")
             time.sleep(0.01)  # the event loop comes first
-        loop = self._app._loop
-        if loop is not None:
-            with suppress(RuntimeError):  # closed meanwhile
-                loop.call_soon_threadsafe(self._later)
+        with suppress(RuntimeError):  # the app has ended meanwhile
+            self._app.call_from_thread(self._later)
 
     def _later(self) -> None:
         if self._app.is_running and not self._app.leaving:

@@ -107,8 +107,12 @@ class CockpitDriver(LinuxDriver):
             self._soon(lambda: self._cockpit.leave_with(code))
 
     def _soon(self, act: Any) -> None:
+        def in_context() -> None:
+            with self._app._context():  # timers and messages ask it for the app
+                act()
+
         with suppress(RuntimeError):  # the loop is closed: the process is about to end
-            self._loop.call_soon_threadsafe(act)
+            self._loop.call_soon_threadsafe(in_context)
 
     # Reading -------------------------------------------------------------------------------------------------------
 

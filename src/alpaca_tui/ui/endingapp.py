@@ -47,7 +47,8 @@ class EndingApp(App[None], inherit_bindings=False):
         if not self._begun:
             self._wanted_end = code  # Textual can't leave before it has begun
         elif not self._exit:
-            self.exit(return_code=code)
+            with self._context():
+                self.exit(return_code=code)
 
     async def _ready(self) -> None:
         await super()._ready()
