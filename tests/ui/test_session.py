@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from alpaca_tui.ui.session import FILE
 from alpaca_tui.ui.widgets.paged import PagedList
 
 from .conftest import Opened, screen_text, toasts
+from .test_few_colours import COMMAND
+from .test_terminal import Terminal, terminals  # noqa: F401  (a fixture)
 
 KEEP = UiOptions(restore=True)
 
@@ -218,3 +221,29 @@ async def test_the_way_is_kept_while_it_runs(project: Path) -> None:
         before = left(project).stat().st_mtime_ns
         app.save_session()
         assert left(project).stat().st_mtime_ns == before  # unchanged, so unwritten
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL])
+def test_the_command_goes_on_where_a_lost_terminal_left_it(
+    project: Path, terminals: list[Terminal], number: signal.Signals  # noqa: F811
+) -> None:  # fmt: skip
+    def started(*flags: str) -> Terminal:
+        terminals.append(Terminal(project, COMMAND.format(flags), 120, 40))
+        return terminals[-1]
+
+    terminal = started()
+    terminal.wait_for("kept 22/48")
+    terminal.child.send("7")
+    terminal.wait_for("Log of job 5")
+    while number == signal.SIGKILL and not (left(project).exists() and b'"jobs"' in left(project).read_bytes()):
+        terminal.read(0.1)
+    terminal.child.kill(number)
+    terminal.end()
+    again = started()
+    again.wait_for("Log of job 5")
+    again.child.send("q")
+    assert again.end() == 0
+    fresh = started("--fresh")
+    fresh.wait_for("Live generation")
+    fresh.child.send("q")
+    assert fresh.end() == 0
