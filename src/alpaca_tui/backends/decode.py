@@ -20,6 +20,8 @@ from alpaca_tui.core.records import Completion, FinishReason, Request
 MIN_SHARED = 32  # tokens; a shorter common prefix is not worth a pass of its own
 KEPT_PREFIXES = 2  # a worker alternates between at most two stages
 PREFILL_TOKENS = 16_384  # padded tokens read in one forward pass at most, which bounds its activations
+READ_TOKENS = 256  # a pass over fewer wastes more than the padding that it saves
+WASTE = 1.25  # padded tokens for each real one from which on a pass of its own pays
 
 
 @dataclass(slots=True)
@@ -107,6 +109,24 @@ def common_prefix(prompts: Sequence[list[int]]) -> int:
     first, last = min(prompts), max(prompts)  # in lexical order these two differ the soonest
     limit = min(len(prompt) for prompt in prompts) - 1
     return next((at for at in range(limit) if first[at] != last[at]), limit)
+
+
+def by_length(rows: Sequence[Row], shared: int) -> list[list[Row]]:
+    """``rows`` in groups that are read together: of like length, so that little of a pass is padding.
+
+    Longest first; each group is padded to its first row, ``shared`` tokens of every prompt are known already.
+    """
+    groups: list[list[Row]] = []
+    padded = real = 0
+    for row in sorted(rows, key=lambda row: len(row.prompt), reverse=True):
+        length = len(row.prompt) - shared
+        width = len(groups[-1][0].prompt) - shared if groups else 0
+        if not groups or (padded >= READ_TOKENS and padded + width > WASTE * (real + length)):
+            groups.append([])
+            padded, real, width = 0, 0, length
+        groups[-1].append(row)
+        padded, real = padded + width, real + length
+    return groups
 
 
 def _no_more(free: int) -> Sequence[Row]:
@@ -206,6 +226,14 @@ class Decoder:
 
     def _admit(self, rows: list[Row], prefix: Prefix | None) -> Batch:
         """Reads the prompts of ``rows`` (what follows the prefix) and draws their first tokens."""
+        shared = len(prefix) if prefix is not None else 0
+        batch: Batch | None = None
+        for part in by_length(rows, shared):
+            batch = self._merge(batch, self._begin(part, prefix))
+        assert batch is not None
+        return batch
+
+    def _begin(self, rows: list[Row], prefix: Prefix | None) -> Batch:
         for row in rows:
             row.start()
         cache = RowCache(self.layers, prefix)
@@ -227,9 +255,7 @@ class Decoder:
         mask = None
         if any(batch.pads):
             columns = torch.arange(cache.length + 1, device=self.device)
-            hidden = columns < pads[:, None]
-            mask = torch.zeros(hidden.shape, dtype=self.model.dtype, device=self.device)
-            mask = mask.masked_fill_(hidden, float("-inf"))[:, None, None, :]
+            mask = self._additive(columns < pads[:, None])[:, None, None, :]
         logits = self._forward(batch.tokens[:, None], positions[:, None], mask, cache)
         batch.tokens = self._draw(batch.rows, batch.sampler, logits)
 
@@ -250,8 +276,13 @@ class Decoder:
             causal = columns[None, :] <= columns[:, None]
             # A padding query sees itself: a softmax over nothing would be NaN.
             own = (real & causal) | torch.eye(length, dtype=torch.bool, device=self.device)
-            mask = torch.nn.functional.pad(own, (shared, 0), value=True)[:, None]
+            mask = self._additive(~own)[:, None]
         return self._forward(tokens, positions, mask, cache), pads
+
+    def _additive(self, hidden: torch.Tensor) -> torch.Tensor:
+        """A mask to be added to scores, from one that is true where a key must not be seen."""
+        mask = torch.zeros(hidden.shape, dtype=self.model.dtype, device=self.device)
+        return mask.masked_fill_(hidden, float("-inf"))
 
     def _forward(
         self, tokens: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor | None, cache: RowCache

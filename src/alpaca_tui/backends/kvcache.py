@@ -182,22 +182,31 @@ def attend(
     kv: RowCache | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention over the shared prefix and a row's own columns; torch's own SDPA where nothing is shared.
+    """Attention over the shared prefix and a row's own columns; torch's own SDPA where prompts share nothing.
 
-    ``attention_mask`` covers the own columns for a single query token, prefix and own columns for several.
-    Returns (B, queries, H·G, D).
+    ``attention_mask`` is additive and covers the own columns: (B, 1, queries, S), or None where nothing is hidden
+    (several queries: where they are causal). Returns (B, queries, H·G, D).
     """
-    if kv is None or kv.prefix is None:
+    if kv is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-    layer: int = module.layer_idx
-    prefix_key, prefix_value = kv.prefix.keys[layer], kv.prefix.values[layer]
+    prefix: tuple[torch.Tensor, torch.Tensor] | None = None
+    if kv.prefix is not None:
+        layer: int = module.layer_idx
+        prefix = kv.prefix.keys[layer], kv.prefix.values[layer]
+    scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     if query.shape[2] == 1:
-        scale = scaling if scaling is not None else query.shape[-1] ** -0.5
-        return _decode_step(query * scale, key, value, prefix_key[0], prefix_value[0], attention_mask), None
+        return _decode_step(query * scale, key, value, prefix, attention_mask), None
+    if prefix is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+    if query.device.type == "cpu":
+        assert attention_mask is not None
+        return _read_behind(query, key, value, prefix, attention_mask, scale), None
     rows = query.shape[0]
     # Only while prompts are read: the copy of the prefix per row lives for this layer alone.
-    key = torch.cat([prefix_key.expand(rows, -1, -1, -1), key], dim=2)
-    value = torch.cat([prefix_value.expand(rows, -1, -1, -1), value], dim=2)
+    key = torch.cat([prefix[0].expand(rows, -1, -1, -1), key], dim=2)
+    value = torch.cat([prefix[1].expand(rows, -1, -1, -1), value], dim=2)
+    if attention_mask is not None:
+        attention_mask = torch.nn.functional.pad(attention_mask, (prefix[0].shape[2], 0))
     return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
 
 
@@ -205,26 +214,64 @@ def _decode_step(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    prefix_key: torch.Tensor,
-    prefix_value: torch.Tensor,
+    prefix: tuple[torch.Tensor, torch.Tensor] | None,
     mask: torch.Tensor | None,
 ) -> torch.Tensor:
-    """One new token per row: all rows meet the prefix in one matrix product, and one softmax spans both parts."""
+    """One new token per row: all rows meet the prefix in one matrix product, and one softmax spans both parts.
+
+    ``query`` (B, H·G, 1, D) is scaled. The softmax takes and gives the model's type; it sums in fp32 all the same.
+    """
     rows, query_heads, _, width = query.shape
-    heads, shared, _ = prefix_key.shape
+    heads = key.shape[1]
     group = query_heads // heads
     query = query.reshape(rows, heads, group, width)
-    stacked = query.transpose(0, 1).reshape(heads, rows * group, width)
-    on_prefix = torch.matmul(stacked, prefix_key.transpose(1, 2)).view(heads, rows, group, shared)
-    on_own = torch.matmul(query, key.transpose(2, 3))
+    scores = torch.matmul(query, key.transpose(2, 3))
     if mask is not None:
-        on_own = on_own + mask
-    scores = torch.cat([on_prefix.transpose(0, 1), on_own], dim=-1)
-    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(value.dtype)
-    to_prefix = weights[..., :shared].transpose(0, 1).reshape(heads, rows * group, shared)
-    out = torch.matmul(to_prefix, prefix_value).view(heads, rows, group, width).transpose(0, 1)
-    out = out + torch.matmul(weights[..., shared:], value)
+        scores = scores + mask
+    if prefix is None:
+        return torch.matmul(torch.softmax(scores, dim=-1), value).reshape(rows, 1, query_heads, width)
+    prefix_key, prefix_value = prefix[0][0], prefix[1][0]
+    shared = prefix_key.shape[1]
+    stacked = query.transpose(0, 1).reshape(heads, rows * group, width)
+    on_prefix = torch.matmul(stacked, prefix_key.transpose(1, 2))
+    own = scores.transpose(0, 1).reshape(heads, rows * group, -1)
+    weights = torch.softmax(torch.cat([on_prefix, own], dim=-1), dim=-1)
+    out = torch.matmul(weights[..., :shared], prefix_value).view(heads, rows, group, width).transpose(0, 1)
+    to_own = weights[..., shared:].view(heads, rows, group, -1).transpose(0, 1)
+    out = out + torch.matmul(to_own, value)
     return out.reshape(rows, 1, query_heads, width)
+
+
+def _read_behind(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    prefix: tuple[torch.Tensor, torch.Tensor],
+    mask: torch.Tensor,
+    scale: float,
+) -> torch.Tensor:
+    """Several new tokens per row on a CPU: the queries of all rows as one long row over the prefix, each row's own
+    columns apart, and the two weighed by what their softmaxes summed to.
+
+    No row gets a copy of the prefix, and no mask spans it (Dao et al., arXiv 2205.14135, section 3.1: partial
+    softmaxes are merged by their log-sum-exp).
+    """
+    rows, query_heads, length, width = query.shape
+    heads = key.shape[1]
+    group = query_heads // heads
+    attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    grouped = query.view(rows, heads, group, length, width)
+    stacked = grouped.permute(1, 2, 0, 3, 4).reshape(1, heads, group * rows * length, width)
+    on_prefix, prefix_sum = attention(stacked, *prefix, scale=scale)
+    on_prefix = on_prefix.view(heads, group, rows, length, width).permute(2, 0, 1, 3, 4)
+    prefix_sum = prefix_sum.view(heads, group, rows, length).permute(2, 0, 1, 3)
+    hidden = mask.expand(rows, group, length, -1).reshape(rows, 1, group * length, -1)
+    flat = grouped.reshape(rows, heads, group * length, width)
+    on_own, own_sum = attention(flat, key, value, attn_mask=hidden, scale=scale)
+    on_own, own_sum = on_own.view(grouped.shape), own_sum.view(rows, heads, group, length)
+    share = torch.sigmoid(prefix_sum - own_sum)[..., None]
+    out = torch.lerp(on_own.float(), on_prefix.float(), share.float()).to(query.dtype)
+    return out.view(rows, query_heads, length, width).transpose(1, 2)
 
 
 AttentionInterface.register(ATTENTION, attend)

@@ -22,6 +22,7 @@ from alpaca_tui.backends.base import IsCancelled, More, OnDone, OnText, never
 from alpaca_tui.backends.decode import Decoder, Row
 from alpaca_tui.backends.logits import check_params
 from alpaca_tui.backends.memory import choose_dtype, fitting_rows, is_out_of_memory
+from alpaca_tui.backends.packed import can_pack, pack_linears
 from alpaca_tui.core.errors import AlpacaError, UsageError
 from alpaca_tui.core.records import Completion, Request
 
@@ -211,6 +212,8 @@ def _load(path: Path, dtype: torch.dtype, device: torch.device, adapter: Path | 
         raise AlpacaError(f"the model in {path} cannot be loaded: {reason}") from error
     model.set_attn_implementation(kvcache.ATTENTION)
     model.requires_grad_(False)
+    if can_pack(dtype, device):
+        pack_linears(model)
     return tokenizer, model.eval()
 
 
