@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import cProfile
 import json
+import os
 import pstats
 import sys
 import tempfile
@@ -26,6 +27,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # as the workers are started
 
 import torch
 
@@ -46,7 +49,7 @@ class Plain:
     """One ``model.generate`` a request. Presence penalty and stops as the recipe has them, checked token by token."""
 
     name = "plain"
-    one_prefix = True
+    max_batch = 1
 
     def __init__(self, inner: LocalBackend) -> None:
         from transformers import AutoModelForCausalLM
@@ -222,7 +225,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=120.0, help="for each way; shorter ones finish no instance")
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--dtype", help="default: what the machine does best")
     parser.add_argument("--ways", default="plain,batched,ours,ours_silent")
     parser.add_argument("--gguf", type=Path, help="the same weights for llama-cpp-python")

@@ -30,8 +30,8 @@ class GenerateConfig(_Section):
     """The prompt pack."""
     threshold: float = Field(0.7, ge=0.0, le=1.0)
     """ROUGE-L over which an instruction is too close to a known one (Self-Instruct: 0.7)."""
-    batch: int = Field(8, ge=1)
-    """Requests in flight at once."""
+    batch: int | None = Field(None, ge=1)
+    """Requests in flight at once; None: what a local model's memory allows (at most 32 on a CPU), 8 at an endpoint."""
     output_model: str | None = None
     """A model SPEC that writes every output anew; None: the outputs of ``model`` stay."""
     options: PackOptions = PackOptions()
@@ -52,7 +52,7 @@ class EndpointConfig(_Section):
     context_length: int | None = Field(None, ge=64)
     """Tokens that prompt and answer may have together; None: what the server's list of models says, where it does."""
     concurrency: int | None = Field(None, ge=1)
-    """Requests in flight at once (default: as ``generate.batch``)."""
+    """Requests in flight at once (default: as ``generate.batch``, else 8)."""
     requests_per_minute: float | None = Field(None, gt=0)
     tokens_per_minute: float | None = Field(None, gt=0)
     prompt_price: float | None = Field(None, ge=0)

@@ -28,7 +28,7 @@ class Writer:
     """Answers each request from its seed alone."""
 
     name = "scripted"
-    one_prefix = True
+    max_batch = 8
 
     def complete(
         self,

@@ -110,7 +110,7 @@ class Flaky:
     """An endpoint that fails the requests at some places for good, as the one for HTTP does, the first time."""
 
     def __init__(self) -> None:
-        self.name, self.one_prefix = "flaky", False
+        self.name, self.max_batch = "flaky", 8
         self.failing = {3, 7}
         self.asked: list[int] = []
 

@@ -110,14 +110,15 @@ def test_single_calls_share_with_each_other(tiny_llama_dir: Path, monkeypatch: p
     for prompt in PROMPTS[:4]:
         texts(backend, [prompt], greedy(1))
     read = sum(rows * columns for rows, columns in shapes)
-    assert read < 2 * backend.count_tokens(SHARED)
+    # The second shows what the first shared with it; from the third on it is known.
+    assert read < 3.2 * backend.count_tokens(SHARED)
 
 
-def test_prefixes_are_kept_for_two_stages_only(tiny: LocalBackend) -> None:
-    for stage in ("one", "two", "three"):
-        start = " ".join([stage] * 60)
+def test_prefixes_are_kept_for_a_recipe_s_templates_only(tiny: LocalBackend) -> None:
+    for stage in ("one", "two", "three", "four"):
+        start = " ".join([stage] * 90)
         texts(tiny, [f"{start} a", f"{start} b"], greedy(1))
-    assert len(tiny._decoder._prefixes) == 2
+    assert len(tiny._decoder._prefixes) == 3
 
 
 def test_finished_rows_leave_and_others_take_their_place(tiny_llama_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

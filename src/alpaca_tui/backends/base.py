@@ -23,8 +23,8 @@ class Backend(Protocol):
     """A model that completes prompts. One thread at a time may call it."""
 
     name: str
-    one_prefix: bool
-    """Whether requests of one call should begin alike (a local model reads their shared prefix once)."""
+    max_batch: int
+    """How many requests it answers at once."""
 
     def complete(
         self,

@@ -17,10 +17,12 @@ from alpaca_tui.core.errors import AlpacaError, Cancelled
 from alpaca_tui.core.looping import LoopWatch
 from alpaca_tui.core.records import Completion, FinishReason, Request
 
-MIN_SHARED = 32  # tokens; a shorter common prefix is not worth a pass of its own
-KEPT_PREFIXES = 2  # a worker alternates between at most two stages
+MIN_SHARED = 64  # tokens; a shorter common prefix is not worth a pass of its own
+REMEMBERED = 8  # prompts that came alone: what a later one shares with them is worth keeping
+KEPT_PREFIXES = 3  # the templates of a recipe that begin with examples
 PREFILL_TOKENS = 16_384  # padded tokens read in one forward pass at most, which bounds its activations
 READ_TOKENS = 256  # a pass over fewer wastes more than the padding that it saves
+SHORT = 4  # tokens; rows that may say no more are decoded at once and never join the batch
 WASTE = 1.25  # padded tokens for each real one from which on a pass of its own pays
 
 
@@ -84,14 +86,26 @@ class Batch:
     sampler: Sampler
 
     def keep(self, kept: list[int]) -> None:
-        """Drops every row but ``kept``, and the columns that are then padding everywhere."""
-        self.rows = [self.rows[row] for row in kept]
-        self.pads = [self.pads[row] for row in kept]
-        self.tokens = self.tokens[kept]
-        self.cache.keep(kept)
-        if common := min(self.pads, default=0):
-            self.cache.trim(common)
-            self.pads = [pad - common for pad in self.pads]
+        """Drops every row but ``kept`` (in order), and the columns that are then padding everywhere.
+
+        The last rows take the places of those that leave, so nothing else moves.
+        """
+        places = list(range(len(self.rows)))
+        gone = sorted(set(places) - set(kept))
+        while gone:
+            last = len(places) - 1
+            if gone[-1] == last:
+                gone.pop()
+            else:
+                hole = gone.pop(0)
+                places[hole] = places[last]
+                self.cache.replace(last, hole)
+            places.pop()
+            self.cache.cut(last)
+        self.rows = [self.rows[row] for row in places]
+        self.pads = [self.pads[row] for row in places]
+        self.tokens = self.tokens[places]
+        self._trim()
 
     def join(self, other: Batch) -> None:
         """Takes the rows of ``other`` in."""
@@ -101,7 +115,12 @@ class Batch:
         ]
         self.rows = self.rows + other.rows
         self.tokens = torch.cat([self.tokens, other.tokens])
-        self.cache.join(other.cache)
+        self.cache.take_in(other.cache)
+
+    def _trim(self) -> None:
+        if common := min(self.pads, default=0):
+            self.cache.trim(common)
+            self.pads = [pad - common for pad in self.pads]
 
 
 def common_prefix(prompts: Sequence[list[int]]) -> int:
@@ -144,6 +163,7 @@ class Decoder:
         self.device: torch.device = model.device
         self.layers = int(model.config.num_hidden_layers)
         self._prefixes: list[Prefix] = []  # the most recently used last
+        self._lone: deque[tuple[int, ...]] = deque(maxlen=REMEMBERED)
 
     def run(
         self,
@@ -156,61 +176,35 @@ class Decoder:
         """Decodes all of ``waiting``, at most ``batch_size`` rows at once; a row that leaves makes room for
         the next.
 
-        ``more(n)`` is asked for at most n further rows when places are free and nobody waits. Those that do not begin
-        like the others stay in ``waiting`` for another call.
+        ``more(n)`` is asked for at most n further rows when places are free and nobody waits, again until it has none.
 
         ``on_step(active, finished)`` is called after every step. Raises Cancelled, AlpacaError for a model
         that yields NaN, and torch's out-of-memory errors as they are.
         """
         with torch.inference_mode():
-            if cancelled():
-                raise Cancelled
-            prefix = self._prefix([row.prompt for row in waiting])
             batch: Batch | None = None
-            strangers: list[Row] = []
-            asked = False  # more rows, since one has finished
+            asked = False  # for more rows in vain, since one has finished
             while waiting or batch is not None:
                 if cancelled():
                     raise Cancelled
                 free = batch_size - (len(batch.rows) if batch else 0)
                 # Reading a prompt stalls the rows in flight, so newcomers come a few at a time.
                 worthwhile = free >= max(1, batch_size // 4)
-                if batch is not None and worthwhile and not waiting and not strangers and not asked:
-                    asked = True
-                    prefix = self._welcome(batch, prefix, list(more(free)), waiting, strangers)
+                if batch is not None and worthwhile and not waiting and not asked:
+                    waiting.extend(more(free))
+                    asked = not waiting
                 if waiting and (batch is None or worthwhile):
-                    fresh = self._admit(self._take(waiting, free, prefix), prefix)
-                    touched, batch = fresh, self._merge(batch, fresh)
+                    prefix = self._prefix([row.prompt for row in waiting])
+                    fresh, finished = self._admit(self._take(waiting, free, prefix), prefix)
+                    if fresh is not None:
+                        batch = self._merge(batch, fresh)
                 else:
                     assert batch is not None
                     self._step(batch)
-                    touched = batch
-                finished = [row for row in touched.rows if row.finish]
-                batch = self._settle(batch)
+                    finished = [row for row in batch.rows if row.finish]
+                    batch = self._settle(batch)
                 asked = asked and not finished
                 on_step(batch.rows if batch else (), finished)
-            waiting.extend(strangers)
-
-    def _welcome(
-        self, batch: Batch, prefix: Prefix | None, fresh: list[Row], waiting: deque[Row], strangers: list[Row]
-    ) -> Prefix | None:
-        """Lets ``fresh`` rows wait for a place behind the batch's prefix, which is shortened where that lets them in.
-
-        By chance the first prompts may have shared a few words more than those that follow. Rows that begin
-        otherwise become ``strangers``. Returns the prefix from now on.
-        """
-        if prefix is None:
-            waiting.extend(fresh)
-            return None
-        least = max(MIN_SHARED, len(prefix) - MIN_SHARED)
-        reach = [min(_matching(prefix.ids, tuple(row.prompt)), len(row.prompt) - 1) for row in fresh]
-        for row, shared in zip(fresh, reach, strict=True):
-            (waiting if shared >= least else strangers).append(row)
-        shared = min((n for n in reach if n >= least), default=len(prefix))
-        if shared < len(prefix):
-            batch.cache.shorten_prefix(shared, batch.pads)
-            prefix = batch.cache.prefix
-        return prefix
 
     def _take(self, waiting: deque[Row], free: int, prefix: Prefix | None) -> list[Row]:
         """The next rows to read: as many as are free and as fit one forward pass."""
@@ -224,20 +218,27 @@ class Decoder:
             rows.append(waiting.popleft())
         return rows
 
-    def _admit(self, rows: list[Row], prefix: Prefix | None) -> Batch:
-        """Reads the prompts of ``rows`` (what follows the prefix) and draws their first tokens."""
+    def _admit(self, rows: list[Row], prefix: Prefix | None) -> tuple[Batch | None, list[Row]]:
+        """Reads the prompts of ``rows`` (what follows the prefix) and draws their first tokens, all of those of
+        short answers. Returns those that go on, and those that are finished."""
         shared = len(prefix) if prefix is not None else 0
         batch: Batch | None = None
         for part in by_length(rows, shared):
             batch = self._merge(batch, self._begin(part, prefix))
         assert batch is not None
-        return batch
+        finished = [row for row in batch.rows if row.finish]
+        left = self._settle(batch)
+        while left is not None and all(row.limit <= SHORT for row in rows):
+            self._step(left)
+            finished += [row for row in left.rows if row.finish]
+            left = self._settle(left)
+        return left, finished
 
     def _begin(self, rows: list[Row], prefix: Prefix | None) -> Batch:
         for row in rows:
             row.start()
-        cache = RowCache(self.layers, prefix)
-        shared = cache.prefix_length
+        cache = RowCache(self.layers, prefix, len(rows))
+        shared = len(prefix) if prefix is not None else 0
         logits, pads = self._read([row.prompt[shared:] for row in rows], cache)
         for at, row in enumerate(rows):
             if row.choices:
@@ -251,7 +252,7 @@ class Decoder:
         """One token more for every row."""
         cache = batch.cache
         pads = torch.tensor(batch.pads, device=self.device)
-        positions = cache.prefix_length + cache.length - pads
+        positions = torch.tensor(cache.prefix_lengths, device=self.device) + cache.length - pads
         mask = None
         if any(batch.pads):
             columns = torch.arange(cache.length + 1, device=self.device)
@@ -265,7 +266,7 @@ class Decoder:
         pads = [length - len(suffix) for suffix in suffixes]
         padded = [[self.pad_id] * pad + suffix for pad, suffix in zip(pads, suffixes, strict=True)]
         tokens = torch.tensor(padded, device=self.device)
-        shared = cache.prefix_length
+        shared = cache.prefix_lengths[0]
         columns = torch.arange(length, device=self.device)
         offset = torch.tensor(pads, device=self.device)[:, None]
         positions = shared + (columns - offset).clamp_(min=0)
@@ -341,23 +342,23 @@ class Decoder:
         """The keys and values of what ``prompts`` begin with, taken from an earlier call as far as they
         match.
 
-        A single prompt is matched against what is kept; where nothing matches, its own tokens are kept, so
-        that single calls of one stage share too.
+        A single prompt is matched against what is kept, and against the last ones that came alone, so that single
+        calls of one stage share too.
         """
         if not self.share_prefix:
             return None
-        shared = common_prefix(prompts)
-        if shared < MIN_SHARED:
-            return None
-        wanted = tuple(prompts[0][:shared])
+        alone = len(prompts) == 1
+        wanted = tuple(prompts[0]) if alone else tuple(prompts[0][: common_prefix(prompts)])
         reach, known = max(
             ((_matching(kept.ids, wanted), at) for at, kept in enumerate(self._prefixes)), default=(0, -1)
         )
-        alone = len(prompts) == 1
-        if reach >= MIN_SHARED and (alone or shared - reach < MIN_SHARED):
-            kept = self._prefixes.pop(known)
-            self._prefixes.append(kept)
-            return kept.head(reach)
+        reach = min(reach, len(prompts[0]) - 1)
+        if reach >= MIN_SHARED and (alone or len(wanted) - reach < MIN_SHARED):
+            return self._known(known, reach)
+        if alone:
+            wanted = self._shared_lately(wanted)
+        if len(wanted) < MIN_SHARED:
+            return None
         old = self._prefixes[known].head(reach) if reach >= MIN_SHARED else None
         prefix = self._extend(old, wanted)
         if old is not None and reach == len(self._prefixes[known]):
@@ -365,9 +366,26 @@ class Decoder:
         self._prefixes = [*self._prefixes[-(KEPT_PREFIXES - 1) :], prefix]
         return prefix
 
+    def _known(self, at: int, reach: int) -> Prefix:
+        """The first ``reach`` tokens of a kept prefix, which becomes the most recently used.
+
+        By chance the first prompts may have shared a few words more than their template: then it is shortened for good,
+        so that all that come stand behind the same one.
+        """
+        kept = self._prefixes.pop(at)
+        head = kept.head(reach)
+        self._prefixes.append(head if len(kept) - reach < MIN_SHARED else kept)
+        return head
+
+    def _shared_lately(self, prompt: tuple[int, ...]) -> tuple[int, ...]:
+        """What a prompt shares with one of the last that came alone."""
+        shared = max((common_prefix([list(prompt), list(other)]) for other in self._lone), default=0)
+        self._lone.append(prompt)
+        return prompt[:shared]
+
     def _extend(self, known: Prefix | None, wanted: tuple[int, ...]) -> Prefix:
         cache = RowCache(self.layers, known)
-        rest = wanted[cache.prefix_length :]
+        rest = wanted[len(known) if known is not None else 0 :]
         for begin in range(0, len(rest), PREFILL_TOKENS):
             part = rest[begin : begin + PREFILL_TOKENS]
             self._read([list(part)], cache)

@@ -50,13 +50,11 @@ class EndpointBackend:
     Raises UsageError or AlpacaError where key, prices or settings don't suffice. Nothing is sent before ``complete``.
     """
 
-    one_prefix = False
-
     def __init__(
         self, model: str, settings: EndpointConfig, concurrency: int = 8, ledger: Ledger | None = None
     ) -> None:
         self.name = model
-        self.concurrency = settings.concurrency or concurrency
+        self.max_batch = settings.concurrency or concurrency
         self.ledger = ledger or Ledger()
         self.prices = None
         if settings.prompt_price is not None and settings.completion_price is not None:
@@ -221,7 +219,7 @@ class _Session:
 
     def _launch(self) -> bool:
         """Start what there is room and money for; False where nothing waits any more (or may not start)."""
-        while self._ending is None and self._waiting and len(self._flying) < self._backend.concurrency:
+        while self._ending is None and self._waiting and len(self._flying) < self._backend.max_batch:
             flight = self._waiting[0]
             if not self._backend.afford(flight):
                 if not self._flying:
@@ -252,7 +250,7 @@ class _Session:
                 flight, result = self._landed.get_nowait()
             except queue.Empty:
                 break
-        free = self._backend.concurrency - len(self._flying) - len(self._waiting)
+        free = self._backend.max_batch - len(self._flying) - len(self._waiting)
         if self._more is not None and self._ending is None and free > 0:
             self._add(self._more(free))
 

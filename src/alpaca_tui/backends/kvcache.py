@@ -1,4 +1,4 @@
-"""Keys and values of a batch: a prefix that all rows share, held once, and what each row adds to it.
+"""Keys and values of a batch: prefixes that rows share, each held once, and what each row adds to its own.
 
 Shapes: B rows, H key/value heads, G query heads per key/value head, S own columns, P prefix tokens,
 D elements per head. Own columns are left-padded: row b's first ``pad[b]`` columns are masked.
@@ -6,6 +6,8 @@ D elements per head. Own columns are left-padded: row b's first ``pad[b]`` colum
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -24,17 +26,20 @@ class Prefix:
         self.ids = ids
         self.keys = keys
         self.values = values
+        self._heads: dict[int, Prefix] = {}
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def head(self, length: int) -> Prefix:
-        """The first ``length`` tokens, as views of the same memory."""
+        """The first ``length`` tokens, as views of the same memory; one object for each length."""
         if length == len(self):
             return self
-        keys = [key[:, :, :length] for key in self.keys]
-        values = [value[:, :, :length] for value in self.values]
-        return Prefix(self.ids[:length], keys, values)
+        if length not in self._heads:
+            keys = [key[:, :, :length] for key in self.keys]
+            values = [value[:, :, :length] for value in self.values]
+            self._heads[length] = Prefix(self.ids[:length], keys, values)
+        return self._heads[length]
 
     def joined(self, ids: tuple[int, ...], own: RowCache) -> Prefix:
         """This prefix followed by the single row of ``own``, whose tokens are ``ids``."""
@@ -45,17 +50,26 @@ class Prefix:
 
 
 class RowLayer(CacheLayerMixin):
-    """One layer's own columns (B, H, S, D) in a buffer that grows ahead of need: no copy per token."""
+    """One layer's own columns (B, H, S, D): a window of a buffer with room for more rows and columns.
+
+    So a token, a row that leaves and a row that comes move only what is theirs. What lies outside the window or under
+    padding is finite, whatever it is: it is masked, and only NaN would get through a mask.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.length = 0
+        self.rows = self.begin = self.end = 0
+
+    @property
+    def length(self) -> int:
+        """S, the number of own columns."""
+        return self.end - self.begin
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        rows, heads, length, _ = key_states.shape
-        capacity = length + _GROWTH
-        self.keys = key_states.new_empty(rows, heads, capacity, key_states.shape[-1])
-        self.values = value_states.new_empty(rows, heads, capacity, value_states.shape[-1])
+        rows, heads, length, width = key_states.shape
+        self.keys = key_states.new_zeros(rows, heads, length, width)
+        self.values = value_states.new_zeros(rows, heads, length, width)
+        self.rows = rows
         self.is_initialized = True
 
     def update(
@@ -63,19 +77,20 @@ class RowLayer(CacheLayerMixin):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        end = self.length + key_states.shape[-2]
-        if end > self.keys.shape[-2]:
-            self._resize(0, end + max(_GROWTH, end // 2))
-        self.keys[:, :, self.length : end] = key_states
-        self.values[:, :, self.length : end] = value_states
-        self.length = end
+        end = self.end + key_states.shape[-2]
+        if end > self.keys.shape[2]:
+            self.reserve(self.rows, 0, key_states.shape[-2])
+            end = self.end + key_states.shape[-2]
+        self.keys[: self.rows, :, self.end : end] = key_states
+        self.values[: self.rows, :, self.end : end] = value_states
+        self.end = end
         return self.own_keys(), self.own_values()
 
     def own_keys(self) -> torch.Tensor:
-        return self.keys[:, :, : self.length]
+        return self.keys[: self.rows, :, self.begin : self.end]
 
     def own_values(self) -> torch.Tensor:
-        return self.values[:, :, : self.length]
+        return self.values[: self.rows, :, self.begin : self.end]
 
     def get_seq_length(self) -> int:
         return self.length
@@ -86,54 +101,72 @@ class RowLayer(CacheLayerMixin):
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self.length + query_length, 0
 
-    def keep(self, rows: torch.Tensor) -> None:
-        """Drops every row but ``rows``."""
-        self.keys = self.keys[rows]
-        self.values = self.values[rows]
+    def move(self, source: int, target: int) -> None:
+        """Copies row ``source`` over row ``target``."""
+        self.keys[target, :, self.begin : self.end] = self.keys[source, :, self.begin : self.end]
+        self.values[target, :, self.begin : self.end] = self.values[source, :, self.begin : self.end]
 
-    def trim(self, columns: int) -> None:
-        """Drops the first ``columns`` columns, which are padding in every row."""
-        self.keys = self.keys[:, :, columns:]
-        self.values = self.values[:, :, columns:]
-        self.length -= columns
+    def reserve(self, rows: int, left: int, right: int) -> None:
+        """Makes the window's buffer hold ``rows`` rows, ``left`` columns before the window and ``right`` after it."""
+        most, _, columns, _ = self.keys.shape
+        if rows <= most and left <= self.begin and self.end + right <= columns:
+            return
+        keys, values, length = self.own_keys(), self.own_values(), self.length
+        spare = max(_GROWTH, (left + length + right) // 2)
+        shape = (max(rows, most), keys.shape[1], left + length + right + spare, keys.shape[3])
+        self.keys, self.values = keys.new_zeros(shape), values.new_zeros(shape)
+        self.begin, self.end = left, left + length
+        self.own_keys().copy_(keys)
+        self.own_values().copy_(values)
 
-    def unshare(self, keys: torch.Tensor, values: torch.Tensor, pads: list[int]) -> None:
-        """Puts ``keys`` and ``values`` (1, H, K, D) between every row's padding and its own columns."""
-        extra, old_keys, old_values = keys.shape[2], self.own_keys(), self.own_values()
-        self._resize(extra, self.length + extra + _GROWTH)
-        for buffer, tail, old in ((self.keys, keys, old_keys), (self.values, values, old_values)):
-            for row, pad in enumerate(pads):
-                buffer[row, :, :pad] = 0
-                buffer[row, :, pad : pad + extra] = tail[0]
-                buffer[row, :, pad + extra : self.length] = old[row, :, pad:]
+    def take_in(self, other: RowLayer) -> None:
+        """Appends the rows of ``other``, both right-aligned; the window grows to the left where ``other`` is longer."""
+        more = max(0, other.length - self.length)
+        self.reserve(self.rows + other.rows, more, 1)
+        self.begin -= more
+        fresh = slice(self.rows, self.rows + other.rows)
+        self.keys[fresh, :, self.end - other.length : self.end] = other.own_keys()
+        self.values[fresh, :, self.end - other.length : self.end] = other.own_values()
+        self.rows += other.rows
 
-    def join(self, other: RowLayer) -> None:
-        """Appends the rows of ``other``; the shorter of the two is padded on the left."""
-        length = max(self.length, other.length)
-        self._resize(length - self.length, length + _GROWTH)
-        other._resize(length - other.length, length + _GROWTH)
-        self.keys = torch.cat([self.keys, other.keys])
-        self.values = torch.cat([self.values, other.values])
 
-    def _resize(self, left: int, capacity: int) -> None:
-        """Makes room for ``capacity`` columns with ``left`` new ones in front, zeroed: NaN there would spread."""
-        keys, values = self.own_keys(), self.own_values()
-        end = left + self.length
-        self.keys = keys.new_empty(*keys.shape[:2], capacity, keys.shape[-1])
-        self.values = values.new_empty(*values.shape[:2], capacity, values.shape[-1])
-        for buffer, old in ((self.keys, keys), (self.values, values)):
-            buffer[:, :, :left] = 0
-            buffer[:, :, left:end] = old
-        self.length = end
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """Which rows stand behind which prefix: ``order`` sorts the rows by it, ``back`` undoes that (both (B,)).
+
+    Each of ``parts`` is a prefix and its rows' span in that order. ``order`` is None where the rows stand so already.
+    """
+
+    parts: tuple[tuple[Prefix | None, int, int], ...]
+    order: torch.Tensor | None
+    back: torch.Tensor | None
+
+
+def grouping(prefixes: Sequence[Prefix | None], device: torch.device) -> Grouping:
+    """The grouping of rows of which each stands behind its own of ``prefixes``."""
+    ids = [id(prefix) for prefix in prefixes]
+    first = {key: at for at, key in reversed(list(enumerate(ids)))}
+    order = sorted(range(len(ids)), key=lambda row: (first[ids[row]], row))
+    parts: list[tuple[Prefix | None, int, int]] = []
+    for at, row in enumerate(order):
+        if parts and parts[-1][0] is prefixes[row]:
+            parts[-1] = (parts[-1][0], parts[-1][1], at + 1)
+        else:
+            parts.append((prefixes[row], at, at + 1))
+    if order == list(range(len(order))):
+        return Grouping(tuple(parts), None, None)
+    sorting = torch.tensor(order, device=device)
+    return Grouping(tuple(parts), sorting, sorting.argsort())
 
 
 class RowCache(Cache):
-    """The cache that the model's forward fills: own columns per row, behind a shared prefix or none."""
+    """The cache that the model's forward fills: own columns per row, each row behind a shared prefix or none."""
 
-    def __init__(self, layers: int, prefix: Prefix | None = None) -> None:
+    def __init__(self, layers: int, prefix: Prefix | None = None, rows: int = 1) -> None:
         self.row_layers = [RowLayer() for _ in range(layers)]
         super().__init__(layers=list(self.row_layers))
-        self.prefix = prefix
+        self.prefixes: list[Prefix | None] = [prefix] * rows
+        self._grouping: Grouping | None = None
 
     @property
     def length(self) -> int:
@@ -141,35 +174,46 @@ class RowCache(Cache):
         return self.row_layers[0].length
 
     @property
-    def prefix_length(self) -> int:
-        """P, the number of shared tokens in front of them."""
-        return len(self.prefix) if self.prefix is not None else 0
+    def prefix(self) -> Prefix | None:
+        """What every row stands behind, as the rows of one read do."""
+        return self.prefixes[0]
 
-    def keep(self, rows: list[int]) -> None:
-        """Drops every row but ``rows``, which keep their order."""
-        index = torch.tensor(rows, device=self.row_layers[0].keys.device)
+    @property
+    def prefix_lengths(self) -> list[int]:
+        """P of every row, the number of shared tokens in front of its own columns."""
+        return [len(prefix) if prefix is not None else 0 for prefix in self.prefixes]
+
+    def grouped(self) -> Grouping:
+        """The rows by their prefix."""
+        if self._grouping is None:
+            self._grouping = grouping(self.prefixes, self.row_layers[0].keys.device)
+        return self._grouping
+
+    def replace(self, source: int, target: int) -> None:
+        """Puts the row ``source`` in the place of the row ``target``, which is finished."""
         for layer in self.row_layers:
-            layer.keep(index)
+            layer.move(source, target)
+        self.prefixes[target] = self.prefixes[source]
+        self._grouping = None
+
+    def cut(self, rows: int) -> None:
+        """Keeps the first ``rows`` rows only."""
+        for layer in self.row_layers:
+            layer.rows = rows
+        del self.prefixes[rows:]
+        self._grouping = None
 
     def trim(self, columns: int) -> None:
         """Drops leading columns that are padding in every row."""
         for layer in self.row_layers:
-            layer.trim(columns)
+            layer.begin += columns
 
-    def shorten_prefix(self, length: int, pads: list[int]) -> None:
-        """Shares the first ``length`` tokens of the prefix only; the others become columns of every row.
-
-        They go behind the row's padding: where a key stands doesn't matter, its position is in it already.
-        """
-        assert self.prefix is not None
-        for layer, key, value in zip(self.row_layers, self.prefix.keys, self.prefix.values, strict=True):
-            layer.unshare(key[:, :, length:], value[:, :, length:], pads)
-        self.prefix = self.prefix.head(length)
-
-    def join(self, other: RowCache) -> None:
-        """Appends the rows of ``other``, which must stand behind the same prefix."""
+    def take_in(self, other: RowCache) -> None:
+        """Appends the rows of ``other``."""
         for layer, more in zip(self.row_layers, other.row_layers, strict=True):
-            layer.join(more)
+            layer.take_in(more)
+        self.prefixes += other.prefixes
+        self._grouping = None
 
 
 def attend(
@@ -182,24 +226,22 @@ def attend(
     kv: RowCache | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention over the shared prefix and a row's own columns; torch's own SDPA where prompts share nothing.
+    """Attention over the shared prefixes and a row's own columns; torch's own SDPA where prompts share nothing.
 
-    ``attention_mask`` is additive and covers the own columns: (B, 1, queries, S), or None where nothing is hidden
-    (several queries: where they are causal). Returns (B, queries, H·G, D).
+    Several queries per row are a read, whose rows all stand behind one prefix. ``attention_mask`` is additive and
+    covers the own columns: (B, 1, queries, S), or None where nothing is hidden (several queries: where they are
+    causal). Returns (B, queries, H·G, D).
     """
     if kv is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-    prefix: tuple[torch.Tensor, torch.Tensor] | None = None
-    if kv.prefix is not None:
-        layer: int = module.layer_idx
-        prefix = kv.prefix.keys[layer], kv.prefix.values[layer]
+    layer: int = module.layer_idx
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     if query.shape[2] == 1:
-        return _decode_step(query * scale, key, value, prefix, attention_mask), None
-    if prefix is None:
+        return _decode_step(query * scale, key, value, kv.grouped(), layer, attention_mask), None
+    if kv.prefix is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-    if query.device.type == "cpu":
-        assert attention_mask is not None
+    prefix = kv.prefix.keys[layer], kv.prefix.values[layer]
+    if query.device.type == "cpu" and attention_mask is not None:
         return _read_behind(query, key, value, prefix, attention_mask, scale), None
     rows = query.shape[0]
     # Only while prompts are read: the copy of the prefix per row lives for this layer alone.
@@ -214,10 +256,11 @@ def _decode_step(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    prefix: tuple[torch.Tensor, torch.Tensor] | None,
+    grouped: Grouping,
+    layer: int,
     mask: torch.Tensor | None,
 ) -> torch.Tensor:
-    """One new token per row: all rows meet the prefix in one matrix product, and one softmax spans both parts.
+    """One new token per row: all rows behind a prefix meet it in one matrix product, one softmax spans both parts.
 
     ``query`` (B, H·G, 1, D) is scaled. The softmax takes and gives the model's type; it sums in fp32 all the same.
     """
@@ -228,18 +271,42 @@ def _decode_step(
     scores = torch.matmul(query, key.transpose(2, 3))
     if mask is not None:
         scores = scores + mask
-    if prefix is None:
-        return torch.matmul(torch.softmax(scores, dim=-1), value).reshape(rows, 1, query_heads, width)
-    prefix_key, prefix_value = prefix[0][0], prefix[1][0]
-    shared = prefix_key.shape[1]
+    if grouped.order is not None:
+        query, scores = query[grouped.order], scores[grouped.order]
+    to_own: list[torch.Tensor] = []
+    on_prefix: list[torch.Tensor] = []
+    for prefix, first, last in grouped.parts:
+        own, asking = scores[first:last], query[first:last]
+        if prefix is None:
+            to_own.append(torch.softmax(own, dim=-1))
+            on_prefix.append(torch.zeros_like(asking))
+        else:
+            weights, seen = _behind(asking, own, prefix.keys[layer][0], prefix.values[layer][0])
+            to_own.append(weights)
+            on_prefix.append(seen)
+    weights = torch.cat(to_own) if len(to_own) > 1 else to_own[0]
+    seen = torch.cat(on_prefix) if len(on_prefix) > 1 else on_prefix[0]
+    if grouped.back is not None:
+        weights, seen = weights[grouped.back], seen[grouped.back]
+    return (seen + torch.matmul(weights, value)).reshape(rows, 1, query_heads, width)
+
+
+def _behind(
+    query: torch.Tensor, own: torch.Tensor, key: torch.Tensor, value: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The weights of the own columns (n, H, G, S) and what n rows see of a prefix (n, H, G, D)."""
+    rows, heads, group, width = query.shape
+    shared = key.shape[1]
     stacked = query.transpose(0, 1).reshape(heads, rows * group, width)
-    on_prefix = torch.matmul(stacked, prefix_key.transpose(1, 2))
-    own = scores.transpose(0, 1).reshape(heads, rows * group, -1)
-    weights = torch.softmax(torch.cat([on_prefix, own], dim=-1), dim=-1)
-    out = torch.matmul(weights[..., :shared], prefix_value).view(heads, rows, group, width).transpose(0, 1)
-    to_own = weights[..., shared:].view(heads, rows, group, -1).transpose(0, 1)
-    out = out + torch.matmul(to_own, value)
-    return out.reshape(rows, 1, query_heads, width)
+    scores = torch.cat(
+        [torch.matmul(stacked, key.transpose(1, 2)), own.transpose(0, 1).reshape(heads, rows * group, -1)], dim=-1
+    )
+    weights = torch.softmax(scores, dim=-1)
+    seen = torch.matmul(weights[..., :shared], value)
+    return (
+        weights[..., shared:].view(heads, rows, group, -1).transpose(0, 1),
+        seen.view(heads, rows, group, width).transpose(0, 1),
+    )
 
 
 def _read_behind(

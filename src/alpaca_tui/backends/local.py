@@ -55,7 +55,6 @@ class LocalBackend:
             raise UsageError(f"the batch size must be at least 1, not {max_batch}")
         self.path = Path(path)
         self.name = self.path.name if adapter is None else Path(adapter).name
-        self.one_prefix = True
         self.device = torch.device(device or ("cuda:0" if torch.cuda.is_available() else "cpu"))
         self.dtype = choose_dtype(dtype, self.device)
         self.tokenizer, self.model = _load(self.path, self.dtype, self.device, adapter)

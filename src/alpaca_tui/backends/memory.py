@@ -13,7 +13,7 @@ from alpaca_tui.core.errors import UsageError
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _EXPECTED_TOKENS = 1024  # a row's own tokens, the shared prefix aside: the paper's longest prompts and answers
 _LOGITS_COPIES = 6  # fp32 logits, penalised, scaled, exponentiated, sorted, and their order
-_MOST_ROWS = {"cpu": 16, "cuda": 128}  # more rows wait longer for their text and gain little
+_MOST_ROWS = {"cpu": 32, "cuda": 128}  # more rows wait longer for their text and gain little
 
 
 def choose_dtype(name: str | None, device: torch.device) -> torch.dtype:

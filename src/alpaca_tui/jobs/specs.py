@@ -37,8 +37,8 @@ class GenerateSpec(Spec):
     """Makes the run repeatable."""
     threshold: float = Field(0.7, ge=0.0, le=1.0)
     """ROUGE-L over which an instruction is too close to a known one."""
-    batch: int = Field(8, ge=1)
-    """Requests in flight at once."""
+    batch: int | None = Field(None, ge=1)
+    """Requests in flight at once; None: what a local model's memory allows (at most 32 on a CPU), 8 at an endpoint."""
     workers: int | None = Field(None, ge=1, le=64)
     """Worker processes; None: one for each visible GPU, else one."""
     options: PackOptions = PackOptions()

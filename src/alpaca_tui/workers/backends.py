@@ -21,7 +21,7 @@ class Backends:
 
     def __init__(
         self,
-        batch: int,
+        batch: int | None,
         on_load: Callable[[str], None],
         project: Path | None = None,
         ledger: Ledger | None = None,

@@ -45,9 +45,6 @@ BARREN_LIMIT = 24
 BARREN_INSTANCE_LIMIT = 96
 """Instance calls in a row without a single sample to review after which the run gives up."""
 
-QUEUED_BATCHES = 12
-"""Batches of kept instructions to gather before they are completed: at the end of a pass places stay free."""
-
 _IDLE_S = 0.2
 _LOOK_EVERY_S = 1.0
 
@@ -74,15 +71,6 @@ class Prospects:
         wanted = math.ceil(estimates.instruction_calls(self._tally.refresh(), self._work()))
         free = wanted - taken.get("instruction", 0)
         return min(batch, free) if taken else max(1, min(batch, free))
-
-    def queue_full(self, batch: int) -> bool:
-        """Whether enough instructions wait to be completed.
-
-        One batch at first, so that there is soon something to review; then more, as more are completed.
-        """
-        instances = self._tally.refresh().get("instance")
-        wanted = batch + (instances.calls if instances else 0)
-        return sum(candidates.count_waiting(self._db).values()) >= min(QUEUED_BATCHES * batch, wanted)
 
     def show(self, display: Display, *, force: bool = False) -> None:
         """Tell the display, at most every ``_LOOK_EVERY_S``."""
@@ -129,7 +117,8 @@ class Generation:
         backends = Backends(spec.batch, lambda model: self._display.say(f"loading {model}"), context.project, ledger)
         try:
             # Loaded before the first lease is taken and before the clock of the estimates runs.
-            backends.get(spec.output_model if spec.regenerate and spec.output_model else spec.model)
+            first = backends.get(spec.output_model if spec.regenerate and spec.output_model else spec.model)
+            self._batch = first.max_batch
             self._prospects = Prospects(context, spec, self._run)
             self._prospects.show(self._display)
             self._generate(backends)
@@ -152,7 +141,7 @@ class Generation:
         while not self._reached():
             if self._context.stopping():
                 raise Cancelled
-            taken = self._desk.take(self._plan)
+            taken = self._desk.take(lambda: self._plan(None))
             if taken:
                 self._ask(backends.get(taken[0].call.model), taken)
             elif self._spec.regenerate or self._met():
@@ -172,31 +161,19 @@ class Generation:
         outputs_too = self._spec.output_model is not None
         return wanted.count_waiting(self._context.db, instances=listed, outputs=outputs_too) == 0
 
-    def _plan(self) -> tuple[StageWorker, list[Call]]:
-        """The next calls: what is begun is finished before more is begun."""
-        return self._plan_more(self._spec.batch, None)
-
-    def _plan_more(self, limit: int, model: str | None) -> tuple[StageWorker, list[Call]]:
-        """At most ``limit`` calls of any stage, for ``model`` if given."""
+    def _plan(self, model: str | None, limit: int | None = None) -> tuple[StageWorker, list[Call]]:
+        """The next calls of one stage, at most ``limit``, for ``model`` if given: what is begun is finished first."""
+        most = limit or self._batch
         self._run.only_wanted = self._met()
         for stage in self._order:
             inventing = isinstance(stage, InstructionStage)
             if inventing and self._run.only_wanted:
                 break
-            room = min(limit, self._prospects.wanted_calls(limit)) if inventing else limit
+            room = min(most, self._prospects.wanted_calls(most)) if inventing else most
             calls = stage.plan(room) if room > 0 else []
             if calls and model in (None, calls[0].model):
                 return stage, calls
         return self._order[-1], []
-
-    def _refill(self, like: Taken, limit: int) -> tuple[StageWorker, list[Call]]:
-        """At most ``limit`` calls that share their prefix with ``like``: the same stage and template."""
-        stage = like.stage
-        self._run.only_wanted = self._met()
-        if isinstance(stage, InstructionStage):
-            full = not isinstance(stage, TaskStage) and self._prospects.queue_full(self._spec.batch)
-            limit = 0 if full else min(limit, self._prospects.wanted_calls(limit))
-        return stage, stage.plan(limit, like.call.template) if limit > 0 else []
 
     def _ask(self, backend: Backend, first: list[Taken]) -> None:
         """One pass of the backend, refilled as long as there is something to ask and the target is not met."""
@@ -215,10 +192,7 @@ class Generation:
         def more(places: int) -> list[Request]:
             if self._fruitless() or self._reached():
                 return []
-            if backend.one_prefix:
-                new = self._desk.take(lambda: self._refill(flight[0], places))
-            else:
-                new = self._desk.take(lambda: self._plan_more(places, flight[0].call.model))
+            new = self._desk.take(lambda: self._plan(flight[0].call.model, places))
             flight.extend(new)
             self._display.add([taken.call for taken in new])
             return [taken.call.request for taken in new]

@@ -19,13 +19,15 @@ JOB_PREFIX = "job:"
 
 def open_backend(
     spec: str,
-    batch: int,
+    batch: int | None,
     adapter: Path | None = None,
     *,
     project: Path | None = None,
     ledger: Ledger | None = None,
 ) -> Backend:
     """A backend for the SPEC, the model loaded, with ``adapter`` merged into a local one.
+
+    ``batch`` is how many requests it answers at once, None what suits it.
 
     An endpoint is set up as the ``project``'s config.toml says, and spends from ``ledger``. Raises
     AlpacaError with the reason where it can't be.
@@ -37,7 +39,7 @@ def open_backend(
         settings = (config.load(project) if project else config.Config()).endpoint_for(ref.base_url, ref.section)
         if project is not None:
             settings = settings.model_copy(update={"context_length": context_length(project, ref)})
-        return EndpointBackend(ref.name, settings, batch, ledger)
+        return EndpointBackend(ref.name, settings, batch or 8, ledger)
     models.check(ref.path)
     from alpaca_tui.backends.local import LocalBackend
 
