@@ -185,11 +185,12 @@ def test_a_flip_is_answered_by_the_next_generation_though_the_target_is_met(proj
 
 
 def test_a_rescue_is_completed_by_the_next_generation_though_the_target_is_met(project: Path, db: Database) -> None:
-    job_id = enqueued(db, target=20)
+    job_id = enqueued(db, target=60)
     claimed(db, job_id)
     assert started(project, job_id, 0).wait(PATIENCE_S) == 0
     query = "SELECT id FROM candidates WHERE stage = 'rejected' ORDER BY id LIMIT 2"
     lost = {id for (id,) in db.execute(query)}
+    assert len(lost) == 2
     # Others that wait, before and behind: these nobody waits for.
     db.execute(
         "UPDATE candidates SET stage = 'instance' WHERE id IN (SELECT id FROM candidates WHERE stage = 'done' LIMIT 5)"

@@ -49,6 +49,36 @@ def test_who_comes_later_says_the_same_as_alone(backend: LocalBackend, temperatu
     assert in_flight_when_asked[0] == 2, "the free places are filled at once, not when the others are done"
 
 
+def test_rows_of_several_templates_share_a_batch(backend: LocalBackend) -> None:
+    """Behind a prefix each, and behind none, coming and going in the middle: everybody says the same as alone."""
+    other = "Is it a question?\n" + "".join(f"{number}? {number} is a number, so no.\n" for number in range(1, 30))
+    prompts = [HEAD + "Task 9: Sing", HEAD + "Task 9: Add", other + "Why?", STRANGER, other + "Now.", HEAD + "Task 9:"]
+    limits = (21, 9, 14, 17, 12, 8)
+    asked = [
+        Request(prompt, SamplingParams(temperature=0.0, max_new_tokens=limit), 0)
+        for prompt, limit in zip(prompts, limits, strict=True)
+    ]
+    alone = [backend.complete([request])[0].text for request in asked]
+    left = asked[2:]
+    together = backend.complete(asked[:2], more=lambda places: [left.pop(0) for _ in range(min(places, len(left)))])
+    assert [completion.text for completion in together] == alone
+    lengths = {len(prefix) for prefix in backend._decoder._prefixes}
+    assert len(lengths) >= 2, "each template was read once"
+
+
+def test_short_answers_are_given_at_once(backend: LocalBackend) -> None:
+    """A yes or no that comes while others write takes no step of theirs."""
+    long, short = (SamplingParams(temperature=0.0, max_new_tokens=tokens) for tokens in (30, 3))
+    left = [Request(HEAD + "Task 9: Say", short, 0)]
+    order: list[int] = []
+    backend.complete(
+        [Request(HEAD + "Task 9: Sing", long, 0)],
+        on_done=lambda index, _: order.append(index),
+        more=lambda places: [left.pop()] if left else (),
+    )
+    assert order == [1, 0]
+
+
 def test_a_backend_that_gets_no_more_asks_again_only_when_a_place_became_free(backend: LocalBackend) -> None:
     asked: list[int] = []
     backend.complete(requests(0.0)[:4], more=lambda places: asked.append(places) or ())

@@ -2,7 +2,7 @@
 
 oneDNN multiplies blocks of a weight, and torch hands it a plain matrix, which it has to block anew for each of the few
 rows of a decoding step. Blocked once, the same kernel gives the same numbers in 0.55 to 0.8 of the time (bfloat16, 1 to
-64 rows; ``benchmarks/decoding.py``). The two operators are those that torch's own compiler emits for frozen weights.
+64 rows; ``benchmarks/packed.py``). The two operators are those that torch's own compiler emits for frozen weights.
 """
 
 from __future__ import annotations

@@ -45,6 +45,9 @@ BARREN_LIMIT = 24
 BARREN_INSTANCE_LIMIT = 96
 """Instance calls in a row without a single sample to review after which the run gives up."""
 
+PASS_CALLS = 2_000
+"""Calls after which a pass is let run dry and a new one begun: a backend keeps what it was asked until the pass ends."""
+
 _IDLE_S = 0.2
 _LOOK_EVERY_S = 1.0
 
@@ -190,7 +193,7 @@ class Generation:
             self._prospects.show(self._display)
 
         def more(places: int) -> list[Request]:
-            if self._fruitless() or self._reached():
+            if len(flight) >= PASS_CALLS or self._fruitless() or self._reached():
                 return []
             new = self._desk.take(lambda: self._plan(flight[0].call.model, places))
             flight.extend(new)
