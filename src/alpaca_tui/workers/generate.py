@@ -46,7 +46,7 @@ BARREN_INSTANCE_LIMIT = 96
 """Instance calls in a row without a single sample to review after which the run gives up."""
 
 PASS_CALLS = 2_000
-"""Calls after which a pass is let run dry and a new one begun: a backend keeps what it was asked until the pass ends."""
+"""Calls after which a pass is let run dry and a new one begun: a backend keeps what it was asked until it ends."""
 
 _IDLE_S = 0.2
 _LOOK_EVERY_S = 1.0
