@@ -48,6 +48,10 @@ GOLDEN_SHOTS = (
     Shot("cockpit-200x50", (200, 50)),
     Shot("review-200x50", (200, 50), ("2",)),
     Shot("generate-80x24", (80, 24), ("n",)),
+    Shot("blind-80x24", (80, 24), ("6", "b")),
+    Shot("help-80x24", (80, 24), ("2", "question_mark")),
+    Shot("messages-80x24", (80, 24), ("2", "b", "m")),
+    Shot("zoomed-80x24", (80, 24), ("7", "tab", "o", "z")),
 )
 
 TOUR = (

@@ -49,7 +49,8 @@ def seen(project: Path) -> Snapshot:
         ("succeeded", None, "Job 5 (generate) is done after"),
         ("failed", "the loss became nan at step 3; lower the learning rate", "the loss became nan at step 3"),
         ("failed", "CUDA out of memory; try --method qlora", "failed: CUDA out of memory; try --method qlora. 7 shows"),
-        ("interrupted", "its runner is gone", "was interrupted: its runner is gone"),
+        ("interrupted", "its runner is gone", "was interrupted: its runner is gone. 7 shows its log, R there goes on"),
+        ("interrupted", "gone; resume it with: alpaca-tui jobs resume 5", "jobs resume 5. 7 shows its log."),
     ],
 )
 def test_a_jobs_end_is_told_once(project: Path, state: str, reason: str | None, said: str) -> None:

@@ -76,4 +76,6 @@ def _alert(job: JobView) -> Alert:
         return Alert(f"{name} is done{took}. {_NEXT.get(row.kind, '7 shows its log.')}", "information")
     what = "was interrupted" if row.state == "interrupted" else row.state
     reason = (row.reason or "no reason was given").rstrip(".")
-    return Alert(f"{name} {what}: {reason}. 7 shows its log, R there goes on where it was.", "error")
+    # Some reasons name the command that goes on already.
+    way = "" if "resume" in reason else ", R there goes on where it was"
+    return Alert(f"{name} {what}: {reason}. 7 shows its log{way}.", "error")
