@@ -16,6 +16,7 @@ from alpaca_tui.core.records import TrainingExample
 from alpaca_tui.core.scoring import mean_loss
 from alpaca_tui.training.config import Precision
 from alpaca_tui.training.data import collate_flattened, evaluation_batches
+from alpaca_tui.training.lean import make_lean
 from alpaca_tui.training.loss import autocast, label_losses, to_device
 from alpaca_tui.training.model import (
     encode,
@@ -67,6 +68,8 @@ def held_out_loss(
             model = PeftModel.from_pretrained(model, adapter, torch_device="cpu")
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise AlpacaError(f"the adapter {adapter} cannot be put on {model_path}: {error}") from error
+    if cpu:
+        make_lean(model)
     encoded = encode(tokenizer, tokens, examples, max_length)
     report = describe(encoded)
     kept = keep_supervised(encoded)

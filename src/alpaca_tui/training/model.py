@@ -153,9 +153,10 @@ def load_base(
     """The base model on the CPU (the Trainer places it), in the precision its weights are to be held in.
 
     Full tuning holds fp32 master weights whatever the precision of the arithmetic: updates are smaller than half
-    precision resolves, and the gradient scaler refuses fp16 gradients. Under LoRA the base is frozen and may be held
-    in half precision on a GPU; on a CPU it stays fp32 and autocast casts. With ``quantization`` (``nf4``, ``nf4-dq``)
-    the projections are packed to 4 bits as they are read (Dettmers et al. 2023), onto the device itself.
+    precision resolves, and the gradient scaler refuses fp16 gradients. Under LoRA the base is frozen: it is held in
+    the half precision that is computed in, for autocast would cast it anew at every pass. With ``quantization``
+    (``nf4``, ``nf4-dq``) the projections are packed to 4 bits as they are read (Dettmers et al. 2023), onto the device
+    itself.
 
     Raises AlpacaError where the directory is not a model, or weights are missing from its files.
     """
@@ -163,7 +164,7 @@ def load_base(
     # In a job's log, a bar that redraws itself is noise.
     disable_progress_bar()
     halves = {"fp16": torch.float16, "bf16": torch.bfloat16}
-    dtype = torch.float32 if method == "full" or cpu else halves.get(precision, torch.float32)
+    dtype = torch.float32 if method == "full" else halves.get(precision, torch.float32)
     placing = _quantized(quantization, halves.get(precision, torch.float32), cpu=cpu) if quantization else {}
     try:
         base, info = AutoModelForCausalLM.from_pretrained(

@@ -41,6 +41,7 @@ from alpaca_tui.training.data import (
     evaluation_batches,
     plan_run,
 )
+from alpaca_tui.training.lean import make_lean
 from alpaca_tui.training.loop import RecipeTrainer, arguments
 from alpaca_tui.training.model import (
     ResolvedPrecision,
@@ -182,7 +183,11 @@ def _model(
         quantization=config.quantization if config.method == "qlora" else None,
     )
     tokens = special_tokens(tokenizer, base.config)
-    return base if config.method == "full" else add_lora(base, config), tokens, base.config.vocab_size
+    vocabulary = base.config.vocab_size
+    model = base if config.method == "full" else add_lora(base, config)
+    if cpu:
+        make_lean(model)
+    return model, tokens, vocabulary
 
 
 def _listen(
