@@ -28,6 +28,8 @@ from alpaca_tui.core.memory_plan import (
 from alpaca_tui.core.memory_terms import Setup, Shape, lora_parameters
 from alpaca_tui.core.memory_time import Workload, estimate_time, flops_per_token, peak_flops
 from alpaca_tui.jobs.shapes import BUILT_IN, shape
+from alpaca_tui.training.attention import FLATTENED
+from alpaca_tui.training.lean import make_lean
 from unit import published_memory as published
 
 PLANNING = Path(__file__).parents[2] / "docs" / "PLANNING.md"
@@ -79,8 +81,8 @@ def test_what_ran_fits_and_what_ran_out_of_memory_does_not(
 # Against PyTorch: what a decoder layer really saves for its backward pass
 
 
-def saved_bytes(model: LlamaForCausalLM, tokens: int) -> int:
-    """Bytes of distinct storages that the forward pass in bf16 autocast saves, weights aside."""
+def saved_bytes(model: LlamaForCausalLM, tokens: int, *, lean: bool = False) -> int:
+    """Bytes of distinct storages that the forward pass saves, weights aside: in bf16 autocast, the lean one in fp32."""
     own = {t.untyped_storage().data_ptr() for t in [*model.parameters(), *model.buffers()]}
     kept: dict[int, torch.Tensor] = {}
 
@@ -91,14 +93,22 @@ def saved_bytes(model: LlamaForCausalLM, tokens: int) -> int:
 
     inner = model.get_base_model().model if hasattr(model, "get_base_model") else model.model
     ids = torch.zeros(1, tokens, dtype=torch.long)
-    with torch.autocast("cpu", torch.bfloat16), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        out = inner(input_ids=ids, use_cache=False)
+    lengths = {"sequence_lengths": [tokens]} if lean else {}
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=not lean)
+    with autocast, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        out = inner(input_ids=ids, use_cache=False, **lengths)
     assert out.last_hidden_state.shape[1] == tokens
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
 def layer_bytes_per_token(
-    hidden: int, intermediate: int, targets: tuple[str, ...] | None, *, kv_heads: int = 8, dtype: torch.dtype
+    hidden: int,
+    intermediate: int,
+    targets: tuple[str, ...] | None,
+    *,
+    kv_heads: int = 8,
+    dtype: torch.dtype,
+    lean: bool = False,
 ) -> float:
     """From the difference of two depths (the embedding drops out) and of two lengths (copies of weights drop out)."""
 
@@ -114,7 +124,10 @@ def layer_bytes_per_token(
         model = LlamaForCausalLM(config).to(dtype)
         if targets is not None:
             model = get_peft_model(model, LoraConfig(r=8, lora_dropout=0.05, target_modules=list(targets)))
-        return saved_bytes(model.train(), tokens)
+        if lean:
+            model.config._attn_implementation = FLATTENED
+            make_lean(model)
+        return saved_bytes(model.train(), tokens, lean=lean)
 
     def one_layer(tokens: int) -> int:
         return saved(3, tokens) - saved(2, tokens)
@@ -143,6 +156,14 @@ def test_fp32_masters_without_sharding_keep_more() -> None:
     measured = layer_bytes_per_token(256, 512, None, dtype=torch.float32)
     planned = terms.layer_activations(small(256, 512), Setup(method="full", gpus=1)) - 1_100 + 40
     assert planned == pytest.approx(measured, rel=0.01)
+
+
+@pytest.mark.parametrize("targets", [None, ALL])
+def test_on_a_cpu_the_lean_layers_keep_what_is_planned(targets: tuple[str, ...] | None) -> None:
+    measured = layer_bytes_per_token(256, 512, targets, dtype=torch.float32, lean=True)
+    setup = Setup(method="full" if targets is None else "lora", gpus=0, lora_targets=targets or ())
+    planned = terms.layer_activations(small(256, 512), setup) - 1_100 + 4 * 8 + 2 * 4
+    assert planned == pytest.approx(measured, rel=0.02)
 
 
 def test_grouped_keys_keep_no_more_than_planned() -> None:
