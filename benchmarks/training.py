@@ -68,7 +68,7 @@ def padded(arguments: argparse.Namespace, rows: list[Any], folder: Path) -> dict
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=LEARNING_RATE, weight_decay=0.0, fused=True)
     order = list(range(len(encoded)))
-    random.Random(0).shuffle(order)
+    random.Random("0:0").shuffle(order)  # the first pass of training/data.py, so that the steps see the same examples
     useful = processed = 0
     seconds, losses = 0.0, []
     for first in range(0, len(order), arguments.micro_batch):
