@@ -95,3 +95,13 @@ def test_the_embedded_model_learns_by_each_recipe_what_one_process_learns(
     assert Path(result["adapter"]).name == ("model" if method == "full" else "adapter")
     assert any(Path(result["adapter"]).glob("*.safetensors"))
     shutil.rmtree(place)
+
+
+def test_the_embedded_model_learns(embedded_model_dir: Path, tmp_path: Path) -> None:
+    """As a user's run is: the preset, what the machine computes best, dropout and probe."""
+    config = TrainConfig.for_model(
+        135_000_000, "lora", model=embedded_model_dir, output_dir=tmp_path, max_steps=4, global_batch=4
+    )
+    result = run(config, EXAMPLES, EXAMPLES[:2])
+    assert result.adapter is not None and result.eval_loss_first is not None
+    assert result.eval_loss_last is not None and result.eval_loss_last < result.eval_loss_first

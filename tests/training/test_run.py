@@ -440,20 +440,3 @@ def test_launched_run_learns_what_one_process_learns(
     launched, held_out = json.loads((tmp_path / "out.json").read_text())
     assert launched == pytest.approx(losses, abs=1e-4)
     assert held_out == pytest.approx(here.eval_loss_last, abs=1e-4)
-
-
-@pytest.mark.slow
-def test_the_embedded_model_learns(embedded_model_dir: Path, tmp_path: Path) -> None:
-    examples = [
-        TrainingExample(f"### Instruction:\nName the colour of {thing}.\n\n### Response:\n", f"{colour}.")
-        for thing, colour in (
-            ("snow", "White"), ("coal", "Black"), ("grass", "Green"), ("blood", "Red"),
-            ("the sky", "Blue"), ("a lemon", "Yellow"), ("milk", "White"), ("a leaf", "Green"),
-        )
-    ]  # fmt: skip
-    config = TrainConfig.for_model(
-        135_000_000, "lora", model=embedded_model_dir, output_dir=tmp_path, max_steps=4, global_batch=4
-    )
-    result = run(config, examples, examples[:2])
-    assert result.adapter is not None and result.eval_loss_first is not None
-    assert result.eval_loss_last is not None and result.eval_loss_last < result.eval_loss_first
