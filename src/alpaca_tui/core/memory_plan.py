@@ -20,8 +20,8 @@ USABLE = 31.75 / 32
 """What the driver leaves to processes: 31.75 GiB of a V100's 32, 39.6 of an A100's 40."""
 FRAGMENTATION = 0.07
 """The allocator reserves about this much more than it hands out."""
-CONTEXT = {"gpu": 1.0 * GIB, "cpu": 0.5 * GIB}
-"""CUDA's context and NCCL's buffers; on the CPU Python and the libraries."""
+CONTEXT = {"gpu": 1.0 * GIB, "cpu": 0.7 * GIB}
+"""CUDA's context and NCCL's buffers; on the CPU Python, the libraries and their buffers."""
 RANK_HOST_BYTES = 2.5 * GIB
 """Host memory of one training process besides weights: the interpreter, torch, CUDA's host side."""
 _SHARD = 5e9  # the files of a large checkpoint; quantisation holds one of them at a time
