@@ -211,6 +211,10 @@ class JobsScreen(AppScreen):
             self._log_stamp = ()
             self._follow_log()
 
+    def on_screen_resume(self) -> None:
+        """The log is read only while it is in sight."""
+        self._follow_log()
+
     def _follow_log(self) -> None:
         """Read the end of the log where it has changed."""
         if self._chosen is None or not self.is_current:
