@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from alpaca_tui.backends.detokenize import StreamText
-from alpaca_tui.backends.kvcache import Prefix, RowCache
+from alpaca_tui.backends.kvcache import Prefix, RowCache, contiguous
 from alpaca_tui.backends.logits import Sampler
 from alpaca_tui.core.errors import AlpacaError, Cancelled
 from alpaca_tui.core.looping import LoopWatch
@@ -105,7 +105,7 @@ class Batch:
         self.rows = [self.rows[row] for row in places]
         self.pads = [self.pads[row] for row in places]
         self.tokens = self.tokens[places]
-        self._trim()
+        self._arrange()
 
     def join(self, other: Batch) -> None:
         """Takes the rows of ``other`` in."""
@@ -116,8 +116,16 @@ class Batch:
         self.rows = self.rows + other.rows
         self.tokens = torch.cat([self.tokens, other.tokens])
         self.cache.take_in(other.cache)
+        self._arrange()
 
-    def _trim(self) -> None:
+    def _arrange(self) -> None:
+        """Lets the rows behind one prefix stand together, and drops the columns that are padding everywhere."""
+        order = contiguous(self.cache.prefixes)
+        if order != list(range(len(order))):
+            self.cache.arrange(order)
+            self.rows = [self.rows[row] for row in order]
+            self.pads = [self.pads[row] for row in order]
+            self.tokens = self.tokens[order]
         if common := min(self.pads, default=0):
             self.cache.trim(common)
             self.pads = [pad - common for pad in self.pads]
@@ -257,6 +265,7 @@ class Decoder:
         if any(batch.pads):
             columns = torch.arange(cache.length + 1, device=self.device)
             mask = self._additive(columns < pads[:, None])[:, None, None, :]
+        cache.group(batch.pads)
         logits = self._forward(batch.tokens[:, None], positions[:, None], mask, cache)
         batch.tokens = self._draw(batch.rows, batch.sampler, logits)
 

@@ -106,6 +106,12 @@ class RowLayer(CacheLayerMixin):
         self.keys[target, :, self.begin : self.end] = self.keys[source, :, self.begin : self.end]
         self.values[target, :, self.begin : self.end] = self.values[source, :, self.begin : self.end]
 
+    def arrange(self, targets: torch.Tensor, sources: torch.Tensor) -> None:
+        """Puts the rows ``sources`` into the places ``targets``, which are the same rows in another order."""
+        window = slice(self.begin, self.end)
+        self.keys[targets, :, window] = self.keys[sources, :, window]
+        self.values[targets, :, window] = self.values[sources, :, window]
+
     def reserve(self, rows: int, left: int, right: int) -> None:
         """Makes the window's buffer hold ``rows`` rows, ``left`` columns before the window and ``right`` after it."""
         most, _, columns, _ = self.keys.shape
@@ -131,32 +137,31 @@ class RowLayer(CacheLayerMixin):
 
 
 @dataclass(frozen=True, slots=True)
-class Grouping:
-    """Which rows stand behind which prefix: ``order`` sorts the rows by it, ``back`` undoes that (both (B,)).
+class Part:
+    """The rows ``first`` to ``last`` (exclusive), behind one prefix or none; ``skip`` leading columns hide in all."""
 
-    Each of ``parts`` is a prefix and its rows' span in that order. ``order`` is None where the rows stand so already.
+    prefix: Prefix | None
+    first: int
+    last: int
+    skip: int
+
+
+def contiguous(prefixes: Sequence[Prefix | None]) -> list[int]:
+    """An order of rows in which those behind the same prefix stand together, and as few as possible move.
+
+    The row of index ``order[place]`` goes to ``place``.
     """
-
-    parts: tuple[tuple[Prefix | None, int, int], ...]
-    order: torch.Tensor | None
-    back: torch.Tensor | None
-
-
-def grouping(prefixes: Sequence[Prefix | None], device: torch.device) -> Grouping:
-    """The grouping of rows of which each stands behind its own of ``prefixes``."""
     ids = [id(prefix) for prefix in prefixes]
-    first = {key: at for at, key in reversed(list(enumerate(ids)))}
-    order = sorted(range(len(ids)), key=lambda row: (first[ids[row]], row))
-    parts: list[tuple[Prefix | None, int, int]] = []
-    for at, row in enumerate(order):
-        if parts and parts[-1][0] is prefixes[row]:
-            parts[-1] = (parts[-1][0], parts[-1][1], at + 1)
-        else:
-            parts.append((prefixes[row], at, at + 1))
-    if order == list(range(len(order))):
-        return Grouping(tuple(parts), None, None)
-    sorting = torch.tensor(order, device=device)
-    return Grouping(tuple(parts), sorting, sorting.argsort())
+    order = [-1] * len(ids)
+    begin = 0
+    for key in dict.fromkeys(ids):
+        rows = [row for row, other in enumerate(ids) if other == key]
+        span = range(begin, begin + len(rows))
+        begin = span.stop
+        misplaced = [row for row in rows if row not in span]
+        for place in span:
+            order[place] = place if ids[place] == key else misplaced.pop()
+    return order
 
 
 class RowCache(Cache):
@@ -166,7 +171,8 @@ class RowCache(Cache):
         self.row_layers = [RowLayer() for _ in range(layers)]
         super().__init__(layers=list(self.row_layers))
         self.prefixes: list[Prefix | None] = [prefix] * rows
-        self._grouping: Grouping | None = None
+        self.parts: tuple[Part, ...] | None = None
+        """The rows by their prefix; None where that has to be found anew."""
 
     @property
     def length(self) -> int:
@@ -183,37 +189,51 @@ class RowCache(Cache):
         """P of every row, the number of shared tokens in front of its own columns."""
         return [len(prefix) if prefix is not None else 0 for prefix in self.prefixes]
 
-    def grouped(self) -> Grouping:
-        """The rows by their prefix."""
-        if self._grouping is None:
-            self._grouping = grouping(self.prefixes, self.row_layers[0].keys.device)
-        return self._grouping
+    def group(self, pads: Sequence[int]) -> None:
+        """Find the parts; the rows behind a prefix stand together. ``pads`` are the rows' padding columns."""
+        if self.parts is None:
+            prefixes = self.prefixes
+            starts = [row for row in range(len(prefixes)) if row == 0 or prefixes[row] is not prefixes[row - 1]]
+            spans = zip(starts, [*starts[1:], len(prefixes)], strict=True)
+            self.parts = tuple(Part(prefixes[first], first, last, min(pads[first:last])) for first, last in spans)
+
+    def arrange(self, order: Sequence[int]) -> None:
+        """Puts the row ``order[place]`` at ``place``; rows that stay are not touched."""
+        moved = [place for place, row in enumerate(order) if place != row]
+        device = self.row_layers[0].keys.device
+        targets = torch.tensor(moved, device=device)
+        sources = torch.tensor([order[place] for place in moved], device=device)
+        for layer in self.row_layers:
+            layer.arrange(targets, sources)
+        self.prefixes = [self.prefixes[row] for row in order]
+        self.parts = None
 
     def replace(self, source: int, target: int) -> None:
         """Puts the row ``source`` in the place of the row ``target``, which is finished."""
         for layer in self.row_layers:
             layer.move(source, target)
         self.prefixes[target] = self.prefixes[source]
-        self._grouping = None
+        self.parts = None
 
     def cut(self, rows: int) -> None:
         """Keeps the first ``rows`` rows only."""
         for layer in self.row_layers:
             layer.rows = rows
         del self.prefixes[rows:]
-        self._grouping = None
+        self.parts = None
 
     def trim(self, columns: int) -> None:
         """Drops leading columns that are padding in every row."""
         for layer in self.row_layers:
             layer.begin += columns
+        self.parts = None
 
     def take_in(self, other: RowCache) -> None:
         """Appends the rows of ``other``."""
         for layer, more in zip(self.row_layers, other.row_layers, strict=True):
             layer.take_in(more)
         self.prefixes += other.prefixes
-        self._grouping = None
+        self.parts = None
 
 
 def attend(
@@ -237,7 +257,9 @@ def attend(
     layer: int = module.layer_idx
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     if query.shape[2] == 1:
-        return _decode_step(query * scale, key, value, kv.grouped(), layer, attention_mask), None
+        # A read of one column each has no parts yet: its rows all stand behind one prefix.
+        parts = kv.parts or (Part(kv.prefix, 0, query.shape[0], 0),)
+        return _decode_step(query * scale, key, value, parts, layer, attention_mask), None
     if kv.prefix is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
     prefix = kv.prefix.keys[layer], kv.prefix.values[layer]
@@ -256,39 +278,32 @@ def _decode_step(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    grouped: Grouping,
+    parts: Sequence[Part],
     layer: int,
     mask: torch.Tensor | None,
 ) -> torch.Tensor:
     """One new token per row: all rows behind a prefix meet it in one matrix product, one softmax spans both parts.
 
+    The rows of a part read as many own columns as its longest has: rows of different stages differ by hundreds.
     ``query`` (B, H·G, 1, D) is scaled. The softmax takes and gives the model's type; it sums in fp32 all the same.
     """
     rows, query_heads, _, width = query.shape
     heads = key.shape[1]
-    group = query_heads // heads
-    query = query.reshape(rows, heads, group, width)
-    scores = torch.matmul(query, key.transpose(2, 3))
-    if mask is not None:
-        scores = scores + mask
-    if grouped.order is not None:
-        query, scores = query[grouped.order], scores[grouped.order]
-    to_own: list[torch.Tensor] = []
-    on_prefix: list[torch.Tensor] = []
-    for prefix, first, last in grouped.parts:
-        own, asking = scores[first:last], query[first:last]
-        if prefix is None:
-            to_own.append(torch.softmax(own, dim=-1))
-            on_prefix.append(torch.zeros_like(asking))
+    query = query.reshape(rows, heads, query_heads // heads, width)
+    seen: list[torch.Tensor] = []
+    for part in parts:
+        among = slice(part.first, part.last)
+        asking = query[among]
+        scores = torch.matmul(asking, key[among, :, part.skip :].transpose(2, 3))
+        if mask is not None:
+            scores = scores + mask[among, ..., part.skip :]
+        own = value[among, :, part.skip :]
+        if part.prefix is None:
+            seen.append(torch.matmul(torch.softmax(scores, dim=-1), own))
         else:
-            weights, seen = _behind(asking, own, prefix.keys[layer][0], prefix.values[layer][0])
-            to_own.append(weights)
-            on_prefix.append(seen)
-    weights = torch.cat(to_own) if len(to_own) > 1 else to_own[0]
-    seen = torch.cat(on_prefix) if len(on_prefix) > 1 else on_prefix[0]
-    if grouped.back is not None:
-        weights, seen = weights[grouped.back], seen[grouped.back]
-    return (seen + torch.matmul(weights, value)).reshape(rows, 1, query_heads, width)
+            weights, prefix = _behind(asking, scores, part.prefix.keys[layer][0], part.prefix.values[layer][0])
+            seen.append(prefix + torch.matmul(weights, own))
+    return (torch.cat(seen) if len(seen) > 1 else seen[0]).reshape(rows, 1, query_heads, width)
 
 
 def _behind(
