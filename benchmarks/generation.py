@@ -1,6 +1,6 @@
 """Generation on the embedded model: a plain port, batches without prefix reuse, and this project's worker.
 
-Run: ``python benchmarks/generation.py [--seconds 300] [--rounds 2] [--batch 8] [--dtype bfloat16] [--profile]``. Every
+Run: ``python benchmarks/generation.py [--seconds 300] [--rounds 2] [--batch 32] [--dtype bfloat16] [--profile]``. Every
 way gets the same recipe, the same seed, the same rules and the same time, in ``--rounds`` runs of ``--seconds`` each;
 the order of the ways is turned round from one round to the next, so that a drift of the machine favours none. Wall
 time: ways x rounds x seconds, and a minute for loading. A candidate counts as accepted when every rule passes it and
@@ -10,8 +10,7 @@ it has an instance that passes every rule. Prints one JSON object; the narration
 - ``batched``: the worker, without a shared prefix; ``ours``: the worker; ``ours_silent``: without streaming.
   ``streaming_costs`` is the share of tokens/s that streaming takes, over all rounds, and ``streaming_costs_by_round``:
   a rough figure, for answers still in flight at the end do not count. ``benchmarks/streaming.py`` has the fine one.
-- ``llama_cpp``: prompts of the instruction stage one by one on the same weights, where ``llama-cpp-python`` and a GGUF
-  file (``--gguf FILE``) are at hand: tokens/s only.
+``benchmarks/llamacpp.py`` has llama.cpp beside ours.
 """
 
 from __future__ import annotations
@@ -195,20 +194,6 @@ def ratios(rounds: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
     return made
 
 
-def llama_cpp(gguf: Path, backend: LocalBackend, seconds: float) -> dict[str, float] | None:
-    """Tokens/s of llama.cpp at batch 1 on the same weights; None where it is not installed."""
-    try:
-        from llama_cpp import Llama
-    except ImportError:
-        return None
-    model = Llama(str(gguf), n_ctx=2048, n_threads=torch.get_num_threads(), verbose=False)
-    began, tokens = time.monotonic(), 0
-    while time.monotonic() - began < seconds:
-        out = model("Below is a numbered list of tasks.\n1. ", max_tokens=128, temperature=0.7, top_p=0.9)
-        tokens += out["usage"]["completion_tokens"]
-    return {"tokens_per_s": round(tokens / (time.monotonic() - began), 1)}
-
-
 def ratio(one: float, other: float) -> float | None:
     return round(one / other, 2) if other else None
 
@@ -228,7 +213,6 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--dtype", help="default: what the machine does best")
     parser.add_argument("--ways", default="plain,batched,ours,ours_silent")
-    parser.add_argument("--gguf", type=Path, help="the same weights for llama-cpp-python")
     parser.add_argument("--profile", action="store_true", help="where our worker's time goes, on stderr")
     args = parser.parse_args()
     model = ensure_embedded()
@@ -249,8 +233,6 @@ def main() -> None:
             print(f"round {number + 1}, {name}: {args.seconds:.0f} s", file=sys.stderr, flush=True)
             rounds[name].append(profiled(ways[name]) if args.profile and name == "ours" else ways[name]())
     found |= {name: together(runs) for name, runs in rounds.items()} | ratios(rounds)
-    if args.gguf:
-        found["llama_cpp"] = llama_cpp(args.gguf, ours, min(30.0, args.seconds))
     print(json.dumps(found, indent=2))
 
 

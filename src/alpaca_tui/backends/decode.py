@@ -1,134 +1,23 @@
-"""The batched decode loop: left-padded rows behind a prefix computed once, each leaving when it is finished."""
+"""The batched decode loop: left-padded rows behind prefixes computed once, each leaving when it is finished."""
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from alpaca_tui.backends.detokenize import StreamText
-from alpaca_tui.backends.kvcache import Prefix, RowCache, contiguous
+from alpaca_tui.backends.batch import Batch, Row, by_length
+from alpaca_tui.backends.kvcache import Prefix, RowCache
 from alpaca_tui.backends.logits import Sampler
 from alpaca_tui.core.errors import AlpacaError, Cancelled
-from alpaca_tui.core.looping import LoopWatch
-from alpaca_tui.core.records import Completion, FinishReason, Request
 
 MIN_SHARED = 64  # tokens; a shorter common prefix is not worth a pass of its own
 REMEMBERED = 8  # prompts that came alone: what a later one shares with them is worth keeping
 KEPT_PREFIXES = 3  # the templates of a recipe that begin with examples
 PREFILL_TOKENS = 16_384  # padded tokens read in one forward pass at most, which bounds its activations
-READ_TOKENS = 256  # a pass over fewer wastes more than the padding that it saves
 SHORT = 4  # tokens; rows that may say no more are decoded at once and never join the batch
-WASTE = 1.25  # padded tokens for each real one from which on a pass of its own pays
-
-
-@dataclass(slots=True)
-class Row:
-    """One request on its way through the decoder."""
-
-    index: int
-    request: Request
-    prompt: list[int]
-    limit: int  # tokens that may be generated: the request's own limit or what the context leaves
-    choices: list[int]
-    decode: Callable[[list[int]], str]
-    ids: list[int] = field(default_factory=list)
-    choice_logprobs: tuple[float, ...] | None = None
-    finish: FinishReason | None = None
-    stream: StreamText = field(init=False)
-    generator: torch.Generator = field(init=False)
-    loop: LoopWatch = field(init=False)
-    started: float = field(init=False)
-
-    def start(self) -> None:
-        """Puts the row at its beginning, also after an attempt that ran out of memory."""
-        self.ids = []
-        self.finish = None
-        self.stream = StreamText(self.decode, self.prompt, self.request.params.stop)
-        self.loop = LoopWatch(self.request.params.max_repeats)
-        self.generator = torch.Generator().manual_seed(self.request.seed % 2**63)
-        self.started = time.monotonic()
-
-    def push(self, token: int, eos_ids: frozenset[int]) -> None:
-        """Takes the next token and notices whether it is the last."""
-        self.ids.append(token)
-        if token in eos_ids:
-            self.finish = "eos"
-        elif self.stream.push(token):
-            self.finish = "stop"
-        elif self.loop.push(token):
-            self.finish = "loop"
-        elif len(self.ids) >= self.limit:
-            self.finish = "length"
-
-    def completion(self) -> Completion:
-        """The answer; ``completion_tokens`` counts every token computed, an end-of-sequence token included."""
-        text = self.stream.finish()
-        finish: FinishReason = "stop" if self.stream.stopped else self.finish or "length"
-        seconds = time.monotonic() - self.started
-        return Completion(
-            text, finish, len(self.prompt), len(self.ids), seconds, self.choice_logprobs, self.stream.stopped_by
-        )
-
-
-@dataclass(slots=True)
-class Batch:
-    """The rows being decoded: their cache, their left padding in columns, and their newest tokens (B,)."""
-
-    rows: list[Row]
-    cache: RowCache
-    pads: list[int]
-    tokens: torch.Tensor
-    sampler: Sampler
-
-    def keep(self, kept: list[int]) -> None:
-        """Drops every row but ``kept`` (in order), and the columns that are then padding everywhere.
-
-        The last rows take the places of those that leave, so nothing else moves.
-        """
-        places = list(range(len(self.rows)))
-        gone = sorted(set(places) - set(kept))
-        while gone:
-            last = len(places) - 1
-            if gone[-1] == last:
-                gone.pop()
-            else:
-                hole = gone.pop(0)
-                places[hole] = places[last]
-                self.cache.replace(last, hole)
-            places.pop()
-            self.cache.cut(last)
-        self.rows = [self.rows[row] for row in places]
-        self.pads = [self.pads[row] for row in places]
-        self.tokens = self.tokens[places]
-        self._arrange()
-
-    def join(self, other: Batch) -> None:
-        """Takes the rows of ``other`` in."""
-        length = max(self.cache.length, other.cache.length)
-        self.pads = [pad + length - self.cache.length for pad in self.pads] + [
-            pad + length - other.cache.length for pad in other.pads
-        ]
-        self.rows = self.rows + other.rows
-        self.tokens = torch.cat([self.tokens, other.tokens])
-        self.cache.take_in(other.cache)
-        self._arrange()
-
-    def _arrange(self) -> None:
-        """Lets the rows behind one prefix stand together, and drops the columns that are padding everywhere."""
-        order = contiguous(self.cache.prefixes)
-        if order != list(range(len(order))):
-            self.cache.arrange(order)
-            self.rows = [self.rows[row] for row in order]
-            self.pads = [self.pads[row] for row in order]
-            self.tokens = self.tokens[order]
-        if common := min(self.pads, default=0):
-            self.cache.trim(common)
-            self.pads = [pad - common for pad in self.pads]
 
 
 def common_prefix(prompts: Sequence[list[int]]) -> int:
@@ -136,24 +25,6 @@ def common_prefix(prompts: Sequence[list[int]]) -> int:
     first, last = min(prompts), max(prompts)  # in lexical order these two differ the soonest
     limit = min(len(prompt) for prompt in prompts) - 1
     return next((at for at in range(limit) if first[at] != last[at]), limit)
-
-
-def by_length(rows: Sequence[Row], shared: int) -> list[list[Row]]:
-    """``rows`` in groups that are read together: of like length, so that little of a pass is padding.
-
-    Longest first; each group is padded to its first row, ``shared`` tokens of every prompt are known already.
-    """
-    groups: list[list[Row]] = []
-    padded = real = 0
-    for row in sorted(rows, key=lambda row: len(row.prompt), reverse=True):
-        length = len(row.prompt) - shared
-        width = len(groups[-1][0].prompt) - shared if groups else 0
-        if not groups or (padded >= READ_TOKENS and padded + width > WASTE * (real + length)):
-            groups.append([])
-            padded, real, width = 0, 0, length
-        groups[-1].append(row)
-        padded, real = padded + width, real + length
-    return groups
 
 
 def _no_more(free: int) -> Sequence[Row]:

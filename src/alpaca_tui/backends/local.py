@@ -19,7 +19,8 @@ from transformers.utils import logging as transformers_logging
 
 from alpaca_tui.backends import kvcache
 from alpaca_tui.backends.base import IsCancelled, More, OnDone, OnText, never
-from alpaca_tui.backends.decode import Decoder, Row
+from alpaca_tui.backends.batch import Row
+from alpaca_tui.backends.decode import Decoder
 from alpaca_tui.backends.logits import check_params
 from alpaca_tui.backends.memory import choose_dtype, fitting_rows, is_out_of_memory
 from alpaca_tui.backends.packed import can_pack, pack_linears
