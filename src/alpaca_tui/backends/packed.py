@@ -1,7 +1,7 @@
 """Linear layers whose weights lie as the CPU's matrix kernels want them, instead of being rearranged at every call.
 
 oneDNN multiplies blocks of a weight, and torch hands it a plain matrix, which it has to block anew for each of the few
-rows of a decoding step. Blocked once, the same kernel gives the same numbers in 0.55 to 0.8 of the time (bfloat16, 1 to
+rows of a decoding step. Blocked once, the same kernel gives the same numbers in 0.6 to 0.8 of the time (bfloat16, 1 to
 64 rows; ``benchmarks/packed.py``). The two operators are those that torch's own compiler emits for frozen weights.
 """
 
