@@ -9,6 +9,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 from textual.app import App
+from textual.css.query import NoMatches
 from textual.screen import Screen
 
 from alpaca_tui.ui import editing, ending
@@ -94,6 +95,11 @@ class EndingApp(App[None], inherit_bindings=False):
                 ending.within(ending.GRACE_S, lambda: self.return_code or 0)
                 if (self.return_code or 0) > 128:
                     os._exit(self.return_code or 0)
+
+    def _handle_exception(self, error: Exception) -> None:
+        """As Textual's, but for a screen that was on its way while the cockpit leaves: it gets no widgets any more."""
+        if not (self.leaving and isinstance(error, NoMatches)):
+            super()._handle_exception(error)
 
     def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
         """As Textual's, but for a terminal that lags behind: a frame that would come late is left out."""
