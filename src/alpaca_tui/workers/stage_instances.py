@@ -26,7 +26,7 @@ class ClassificationStage:
         self._run = run
         self._bias = _Bias(run) if run.pack.stage(TEMPLATE).calibrate else None
 
-    def plan(self, limit: int, template: str | None = None) -> list[Call]:
+    def plan(self, limit: int) -> list[Call]:
         run = self._run
         rows = candidates.waiting(run.db, TEMPLATE, limit, wanted=run.only_wanted)
         if rows and self._bias is not None and not self._bias.settled:
@@ -127,12 +127,11 @@ class InstanceStage:
     def __init__(self, run: Run) -> None:
         self._run = run
 
-    def plan(self, limit: int, template: str | None = None) -> list[Call]:
-        # One template at a time, so that the whole batch shares the prompt's long prefix.
+    def plan(self, limit: int) -> list[Call]:
+        # One template at a time, so that all of them are read behind the same long prefix.
         run = self._run
-        if template is None:
-            oldest = candidates.waiting(run.db, "instance", 1, wanted=run.only_wanted)
-            template = "output_first" if oldest and oldest[0].is_classification else "input_first"
+        oldest = candidates.waiting(run.db, "instance", 1, wanted=run.only_wanted)
+        template = "output_first" if oldest and oldest[0].is_classification else "input_first"
         rows = candidates.waiting(run.db, "instance", limit, template == "output_first", wanted=run.only_wanted)
         return [run.call("instance", template, row.id, {"instruction": row.instruction}, row.id) for row in rows]
 

@@ -33,7 +33,7 @@ class InstructionStage:
         """All calls with a lower number are stored."""
         self._pool = GrowingPool(self._machine, settles_late=self._only)
 
-    def plan(self, limit: int, template: str | None = None) -> list[Call]:
+    def plan(self, limit: int) -> list[Call]:
         run, wanted = self._run, self._run.pack.demonstrations
         machine = self._pool.entries() if wanted.machine else ()
         taken = leases.held(run.db, "instruction")

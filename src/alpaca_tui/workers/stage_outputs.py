@@ -32,7 +32,7 @@ class OutputStage:
         self._asked: dict[int, int] = {}
         """Sample id -> the revision that was asked about."""
 
-    def plan(self, limit: int, template: str | None = None) -> list[Call]:
+    def plan(self, limit: int) -> list[Call]:
         if not self._due():
             return []
         taken = leases.held(self._run.db, "output")

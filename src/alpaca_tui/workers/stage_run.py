@@ -28,11 +28,11 @@ def derive_seed(run_seed: int, queue: str, number: int, attempt: int = 0) -> int
 class StageWorker(Protocol):
     """One stage of generation."""
 
-    def plan(self, limit: int, template: str | None = None) -> list[Call]:
+    def plan(self, limit: int) -> list[Call]:
         """At most ``limit`` calls from the stage's queue that no worker has taken; empty where there are none.
 
-        All of them are for one model (``Call.model``) and from one template: with ``template``, that one. Called in
-        the transaction that takes the leases; a call that is not taken then is planned again.
+        All of them are for one model (``Call.model``) and from one template. Called in the transaction that takes the
+        leases; a call that is not taken then is planned again.
         """
         ...
 
