@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from alpaca_tui.backends import memory
 from alpaca_tui.backends.decode import Decoder, common_prefix
 from alpaca_tui.backends.detokenize import StreamText
-from alpaca_tui.backends.local import LocalBackend
+from alpaca_tui.backends.local import LocalBackend, load_model
 from alpaca_tui.backends.logits import Sampler, full_draw, nucleus_draw
 from alpaca_tui.core.errors import AlpacaError, Cancelled, UsageError
 from alpaca_tui.core.records import Completion, Request, SamplingParams
@@ -76,40 +76,41 @@ def test_the_embedded_model_says_what_transformers_makes_it_say(embedded_model_d
 
 
 def count_forwards(backend: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """Records the shape (rows, columns) of every forward pass from now on."""
-    shapes: list[tuple[int, int]] = []
-    forward = Decoder._forward
+    """Records the rows and the tokens of every forward pass from now on."""
+    passes: list[tuple[int, int]] = []
+    forward = Decoder._logits
 
     def counted(self: Decoder, tokens: torch.Tensor, *rest: Any) -> torch.Tensor:
-        shapes.append((tokens.shape[0], tokens.shape[1]))
-        return forward(self, tokens, *rest)
+        logits = forward(self, tokens, *rest)
+        passes.append((len(logits), len(tokens)))
+        return logits
 
-    monkeypatch.setattr(Decoder, "_forward", counted)
-    return shapes
+    monkeypatch.setattr(Decoder, "_logits", counted)
+    return passes
 
 
 def test_what_prompts_share_is_read_once_and_kept(tiny_llama_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     backend = LocalBackend(tiny_llama_dir, dtype="float32", max_batch=4)
-    shapes = count_forwards(backend, monkeypatch)
+    passes = count_forwards(backend, monkeypatch)
     texts(backend, PROMPTS[:4], greedy(1))
     shared = backend.count_tokens(SHARED)
-    prefix, suffixes = shapes
+    prefix, suffixes = passes
     assert prefix[0] == 1
     assert prefix[1] >= shared
     assert suffixes[0] == 4
-    assert suffixes[1] < 16
-    shapes.clear()
+    assert suffixes[1] < 4 * 16
+    passes.clear()
     texts(backend, PROMPTS[:4], greedy(1))
     texts(backend, [PROMPTS[2]], greedy(1))
-    assert sum(rows * columns for rows, columns in shapes) < shared, "nothing shared is read again"
+    assert sum(tokens for _, tokens in passes) < shared, "nothing shared is read again"
 
 
 def test_single_calls_share_with_each_other(tiny_llama_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     backend = LocalBackend(tiny_llama_dir, dtype="float32")
-    shapes = count_forwards(backend, monkeypatch)
+    passes = count_forwards(backend, monkeypatch)
     for prompt in PROMPTS[:4]:
         texts(backend, [prompt], greedy(1))
-    read = sum(rows * columns for rows, columns in shapes)
+    read = sum(tokens for _, tokens in passes)
     # The second shows what the first shared with it; from the third on it is known.
     assert read < 3.2 * backend.count_tokens(SHARED)
 
@@ -123,12 +124,12 @@ def test_prefixes_are_kept_for_a_recipe_s_templates_only(tiny: LocalBackend) -> 
 
 def test_finished_rows_leave_and_others_take_their_place(tiny_llama_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     backend = LocalBackend(tiny_llama_dir, dtype="float32", max_batch=4, share_prefix=False)
-    shapes = count_forwards(backend, monkeypatch)
+    passes = count_forwards(backend, monkeypatch)
     prompts = ["One", "Two", "Three", "Four", "Five", "Six"]
     lengths = [3, 3, 30, 3, 3, 12]
     requests = [Request(prompt, greedy(tokens), 0) for prompt, tokens in zip(prompts, lengths, strict=True)]
     completions = backend.complete(requests)
-    steps = [rows for rows, columns in shapes if columns == 1]
+    steps = [rows for rows, tokens in passes if tokens == rows]
     assert max(steps) == 4
     assert steps[-1] == 1
     by_itself = [backend.complete([request])[0].text for request in requests]
@@ -425,17 +426,17 @@ def test_a_batch_that_does_not_fit_is_halved_for_good(
 ) -> None:
     """The allocation fails for every pass of more than three rows, in the middle of decoding too."""
     backend = LocalBackend(tiny_llama_dir, dtype="float32", max_batch=8)
-    forward = Decoder._forward
+    forward = Decoder._logits
     refused = 0
 
-    def limited(self: Decoder, tokens: torch.Tensor, positions: torch.Tensor, mask: Any, cache: Any) -> torch.Tensor:
+    def limited(self: Decoder, tokens: torch.Tensor, positions: torch.Tensor, cache: Any, *rest: Any) -> torch.Tensor:
         nonlocal refused
-        if tokens.shape[0] > 3 and cache.length > 12:
+        if len(cache.prefixes) > 3 and cache.length > 12:
             refused += 1
             raise error
-        return forward(self, tokens, positions, mask, cache)
+        return forward(self, tokens, positions, cache, *rest)
 
-    monkeypatch.setattr(Decoder, "_forward", limited)
+    monkeypatch.setattr(Decoder, "_logits", limited)
     finished: list[int] = []
     requests = [Request(prompt, greedy(24), 0) for prompt in PROMPTS]
     completions = backend.complete(requests, on_done=lambda index, _: finished.append(index))
@@ -452,7 +453,7 @@ def test_a_single_row_that_does_not_fit_is_an_error(tiny_llama_dir: Path, monkey
     def never_fits(*_: Any) -> torch.Tensor:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(Decoder, "_forward", never_fits)
+    monkeypatch.setattr(Decoder, "_logits", never_fits)
     with pytest.raises(AlpacaError, match="cpu ran out of memory with a batch of one"):
         backend.complete([Request("a", greedy(1), 0)])
 
@@ -512,19 +513,17 @@ def test_an_adapter_is_merged_before_the_weights_are_rounded(tiny_llama_dir: Pat
     torch.manual_seed(1)
     tuned = get_peft_model(base, LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False))
     tuned.save_pretrained(tmp_path / "adapter")
-    backend = LocalBackend(tiny_llama_dir, dtype="bfloat16", device="cpu", adapter=tmp_path / "adapter")
-    # The backend's attention reads its own cache: transformers' is put back for one plain forward pass.
-    backend.model.set_attn_implementation("sdpa")
+    _, model = load_model(tiny_llama_dir, torch.bfloat16, torch.device("cpu"), tmp_path / "adapter")
     with torch.inference_mode():
         expected = tuned.eval()(ids).logits
-        got = backend.model(ids).logits.float()
+        got = model(ids).logits.float()
     assert (got - expected).norm() < 0.1 * (expected - untuned).norm()
 
     merged = dict(tuned.merge_and_unload().named_parameters())
-    for name, weight in backend.model.named_parameters():
+    for name, weight in model.named_parameters():
         assert torch.equal(weight, merged[name].bfloat16()), name
     # What from_pretrained keeps in fp32 is no weight, and stays so.
-    assert backend.model.model.rotary_emb.inv_freq.dtype is torch.float32
+    assert model.model.rotary_emb.inv_freq.dtype is torch.float32
 
 
 def test_the_type_on_a_cpu_follows_its_flags(monkeypatch: pytest.MonkeyPatch) -> None:

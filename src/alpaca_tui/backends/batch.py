@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -13,9 +13,6 @@ from alpaca_tui.backends.kvcache import RowCache, contiguous
 from alpaca_tui.backends.logits import Sampler
 from alpaca_tui.core.looping import LoopWatch
 from alpaca_tui.core.records import Completion, FinishReason, Request
-
-READ_TOKENS = 256  # a pass over fewer wastes more than the padding that it saves
-WASTE = 1.25  # padded tokens for each real one from which on a pass of its own pays
 
 
 @dataclass(slots=True)
@@ -121,21 +118,3 @@ class Batch:
         if common := min(self.pads, default=0):
             self.cache.trim(common)
             self.pads = [pad - common for pad in self.pads]
-
-
-def by_length(rows: Sequence[Row], shared: int) -> list[list[Row]]:
-    """``rows`` in groups that are read together: of like length, so that little of a pass is padding.
-
-    Longest first; each group is padded to its first row, ``shared`` tokens of every prompt are known already.
-    """
-    groups: list[list[Row]] = []
-    padded = real = 0
-    for row in sorted(rows, key=lambda row: len(row.prompt), reverse=True):
-        length = len(row.prompt) - shared
-        width = len(groups[-1][0].prompt) - shared if groups else 0
-        if not groups or (padded >= READ_TOKENS and padded + width > WASTE * (real + length)):
-            groups.append([])
-            padded, real, width = 0, 0, length
-        groups[-1].append(row)
-        padded, real = padded + width, real + length
-    return groups

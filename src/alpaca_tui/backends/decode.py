@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
 
-from alpaca_tui.backends.batch import Batch, Row, by_length
+from alpaca_tui.backends.batch import Batch, Row
+from alpaca_tui.backends.forward import Forward
 from alpaca_tui.backends.kvcache import Prefix, RowCache
 from alpaca_tui.backends.logits import Sampler
 from alpaca_tui.core.errors import AlpacaError, Cancelled
@@ -16,7 +18,7 @@ from alpaca_tui.core.errors import AlpacaError, Cancelled
 MIN_SHARED = 64  # tokens; a shorter common prefix is not worth a pass of its own
 REMEMBERED = 8  # prompts that came alone: what a later one shares with them is worth keeping
 KEPT_PREFIXES = 3  # the templates of a recipe that begin with examples
-PREFILL_TOKENS = 16_384  # padded tokens read in one forward pass at most, which bounds its activations
+PREFILL_TOKENS = 16_384  # tokens read in one forward pass at most, which bounds its activations
 SHORT = 4  # tokens; rows that may say no more are decoded at once and never join the batch
 
 
@@ -32,15 +34,17 @@ def _no_more(free: int) -> Sequence[Row]:
 
 
 class Decoder:
-    """Completes rows with a causal language model whose attention is ``kvcache.ATTENTION``."""
+    """Completes rows with a causal language model, from its ``config`` (transformers') and its ``forward``."""
 
-    def __init__(self, model: Any, eos_ids: frozenset[int], pad_id: int, *, share_prefix: bool = True) -> None:
-        self.model = model
+    def __init__(
+        self, forward: Forward, config: Any, device: torch.device, eos_ids: frozenset[int], *, share_prefix: bool = True
+    ) -> None:
+        self.forward = forward
         self.eos_ids = eos_ids
-        self.pad_id = pad_id
         self.share_prefix = share_prefix
-        self.device: torch.device = model.device
-        self.layers = int(model.config.num_hidden_layers)
+        self.device = device
+        self.layers = int(config.num_hidden_layers)
+        self.vocab_size = int(config.vocab_size)
         self._prefixes: list[Prefix] = []  # the most recently used last
         self._lone: deque[tuple[int, ...]] = deque(maxlen=REMEMBERED)
 
@@ -89,10 +93,10 @@ class Decoder:
         """The next rows to read: as many as are free and as fit one forward pass."""
         shared = len(prefix) if prefix is not None else 0
         rows: list[Row] = []
-        longest = 0
+        tokens = 0
         while waiting and len(rows) < free:
-            longest = max(longest, len(waiting[0].prompt) - shared)
-            if rows and longest * (len(rows) + 1) > PREFILL_TOKENS:
+            tokens += len(waiting[0].prompt) - shared
+            if rows and tokens > PREFILL_TOKENS:
                 break
             rows.append(waiting.popleft())
         return rows
@@ -100,11 +104,7 @@ class Decoder:
     def _admit(self, rows: list[Row], prefix: Prefix | None) -> tuple[Batch | None, list[Row]]:
         """Reads the prompts of ``rows`` (what follows the prefix) and draws their first tokens, all of those of
         short answers. Returns those that go on, and those that are finished."""
-        shared = len(prefix) if prefix is not None else 0
-        batch: Batch | None = None
-        for part in by_length(rows, shared):
-            batch = self._merge(batch, self._begin(part, prefix))
-        assert batch is not None
+        batch = self._begin(rows, prefix)
         finished = [row for row in batch.rows if row.finish]
         left = self._settle(batch)
         while left is not None and all(row.limit <= SHORT for row in rows):
@@ -116,71 +116,46 @@ class Decoder:
     def _begin(self, rows: list[Row], prefix: Prefix | None) -> Batch:
         for row in rows:
             row.start()
-        cache = RowCache(self.layers, prefix, len(rows))
         shared = len(prefix) if prefix is not None else 0
-        logits, pads = self._read([row.prompt[shared:] for row in rows], cache)
+        suffixes = [row.prompt[shared:] for row in rows]
+        cache = RowCache(self.layers, prefix, [len(suffix) for suffix in suffixes])
+        logits = self._read(suffixes, cache)
+        pads = [cache.length - len(suffix) for suffix in suffixes]
         for at, row in enumerate(rows):
             if row.choices:
                 chances = torch.log_softmax(logits[at], dim=-1)[row.choices]
                 row.choice_logprobs = tuple(chances.tolist())
-        sampler = self._sampler(rows, logits.shape[-1])
+        sampler = self._sampler(rows)
         tokens = self._draw(rows, sampler, logits)
         return Batch(rows, cache, pads, tokens, sampler)
 
     def _step(self, batch: Batch) -> None:
         """One token more for every row."""
         cache = batch.cache
-        pads = torch.tensor(batch.pads, device=self.device)
-        positions = torch.tensor(cache.prefix_lengths, device=self.device) + cache.length - pads
-        mask = None
-        if any(batch.pads):
-            columns = torch.arange(cache.length + 1, device=self.device)
-            mask = self._additive(columns < pads[:, None])[:, None, None, :]
-        cache.group(batch.pads)
-        logits = self._forward(batch.tokens[:, None], positions[:, None], mask, cache)
+        own = [cache.length - pad for pad in batch.pads]
+        positions = [shared + length for shared, length in zip(cache.prefix_lengths, own, strict=True)]
+        cache.begin_step(batch.pads)
+        logits = self._logits(batch.tokens, torch.tensor(positions, device=self.device), cache)
         batch.tokens = self._draw(batch.rows, batch.sampler, logits)
 
-    def _read(self, suffixes: list[list[int]], cache: RowCache) -> tuple[torch.Tensor, list[int]]:
-        """Runs ``suffixes`` through the model into ``cache``; returns fp32 logits (B, V) and the padding."""
-        length = max(len(suffix) for suffix in suffixes)
-        pads = [length - len(suffix) for suffix in suffixes]
-        padded = [[self.pad_id] * pad + suffix for pad, suffix in zip(pads, suffixes, strict=True)]
-        tokens = torch.tensor(padded, device=self.device)
+    def _read(self, suffixes: list[list[int]], cache: RowCache) -> torch.Tensor:
+        """Runs ``suffixes``, each behind the prefix of ``cache``, through the model into it; fp32 logits (B, V)."""
         shared = cache.prefix_lengths[0]
-        columns = torch.arange(length, device=self.device)
-        offset = torch.tensor(pads, device=self.device)[:, None]
-        positions = shared + (columns - offset).clamp_(min=0)
-        mask = None
-        # A single column needs no mask; without padding and prefix SDPA's own causal kernel is the fastest.
-        if length > 1 and (shared or any(pads)):
-            real = columns[None, None, :] >= offset[:, :, None]
-            causal = columns[None, :] <= columns[:, None]
-            # A padding query sees itself: a softmax over nothing would be NaN.
-            own = (real & causal) | torch.eye(length, dtype=torch.bool, device=self.device)
-            mask = self._additive(~own)[:, None]
-        return self._forward(tokens, positions, mask, cache), pads
+        tokens = [token for suffix in suffixes for token in suffix]
+        positions = [shared + at for suffix in suffixes for at in range(len(suffix))]
+        last = [end - 1 for end in accumulate(len(suffix) for suffix in suffixes)]
+        given = (torch.tensor(numbers, device=self.device) for numbers in (tokens, positions, last))
+        tokens_, positions_, last_ = given
+        return self._logits(tokens_, positions_, cache, last_)
 
-    def _additive(self, hidden: torch.Tensor) -> torch.Tensor:
-        """A mask to be added to scores, from one that is true where a key must not be seen."""
-        mask = torch.zeros(hidden.shape, dtype=self.model.dtype, device=self.device)
-        return mask.masked_fill_(hidden, float("-inf"))
-
-    def _forward(
-        self, tokens: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor | None, cache: RowCache
+    def _logits(
+        self, tokens: torch.Tensor, positions: torch.Tensor, cache: RowCache, last: torch.Tensor | None = None
     ) -> torch.Tensor:
-        out = self.model(
-            input_ids=tokens,
-            position_ids=positions,
-            attention_mask=mask,
-            cache=cache,
-            use_cache=True,
-            logits_to_keep=1,
-            kv=cache,
-        )
-        logits = out.logits[:, -1].float()
+        given = self.forward(tokens, positions, cache, last)
+        logits = given.float()
         if bool(torch.isnan(logits.amax(dim=-1)).any()):
             raise AlpacaError(
-                f"the model computes NaN in {str(self.model.dtype).removeprefix('torch.')}: its weights are "
+                f"the model computes NaN in {str(given.dtype).removeprefix('torch.')}: its weights are "
                 "damaged or overflow in this type; try float32"
             )
         return logits
@@ -191,13 +166,13 @@ class Decoder:
             row.push(token, self.eos_ids)
         return tokens
 
-    def _sampler(self, rows: list[Row], vocab_size: int) -> Sampler:
+    def _sampler(self, rows: list[Row]) -> Sampler:
         return Sampler(
             [row.request.params for row in rows],
             [row.generator for row in rows],
             [row.ids for row in rows],
             self.device,
-            vocab_size,
+            self.vocab_size,
         )
 
     def _merge(self, batch: Batch | None, fresh: Batch) -> Batch:
@@ -205,7 +180,7 @@ class Decoder:
             return fresh
         batch = Batch(batch.rows, batch.cache, batch.pads, batch.tokens, batch.sampler)
         batch.join(fresh)
-        batch.sampler = self._sampler(batch.rows, int(self.model.config.vocab_size))
+        batch.sampler = self._sampler(batch.rows)
         return batch
 
     def _settle(self, batch: Batch) -> Batch | None:
@@ -215,7 +190,7 @@ class Decoder:
             return None
         if len(kept) < len(batch.rows):
             batch.keep(kept)
-            batch.sampler = self._sampler(batch.rows, int(self.model.config.vocab_size))
+            batch.sampler = self._sampler(batch.rows)
         return batch
 
     def _prefix(self, prompts: list[list[int]]) -> Prefix | None:
@@ -264,17 +239,12 @@ class Decoder:
         return prompt[:shared]
 
     def _extend(self, known: Prefix | None, wanted: tuple[int, ...]) -> Prefix:
-        cache = RowCache(self.layers, known)
         rest = wanted[len(known) if known is not None else 0 :]
         for begin in range(0, len(rest), PREFILL_TOKENS):
             part = rest[begin : begin + PREFILL_TOKENS]
+            cache = RowCache(self.layers, known, [len(part)])
             self._read([list(part)], cache)
-            if cache.prefix is None:
-                keys = [layer.own_keys().clone() for layer in cache.row_layers]
-                known = Prefix(part, keys, [layer.own_values().clone() for layer in cache.row_layers])
-            else:
-                known = cache.prefix.joined(part, cache)
-            cache = RowCache(self.layers, known)
+            known = known.joined(part, cache) if known is not None else cache.first_row(part)
         assert known is not None
         return known
 

@@ -1,7 +1,8 @@
 """Keys and values of a batch: prefixes that rows share, each held once, and what each row adds to its own.
 
-Shapes: B rows, H key/value heads, G query heads per key/value head, S own columns, P prefix tokens,
-D elements per head. Own columns are left-padded: row b's first ``pad[b]`` columns are masked.
+Shapes: N tokens of one pass, B rows, H key/value heads, S own columns, P prefix tokens, D elements per head. Own
+columns are left-padded: row b's first ``pad[b]`` columns are masked. Own keys lie transposed, (B, H, D, S): a decoding
+step multiplies a few queries with them, which takes less than half the time so (CPU, bfloat16).
 """
 
 from __future__ import annotations
@@ -11,11 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import AttentionInterface
 from transformers.cache_utils import Cache, CacheLayerMixin
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-ATTENTION = "shared_prefix"
 _GROWTH = 64  # columns; a buffer grows by half its size, at least by this
 
 
@@ -43,22 +41,24 @@ class Prefix:
 
     def joined(self, ids: tuple[int, ...], own: RowCache) -> Prefix:
         """This prefix followed by the single row of ``own``, whose tokens are ``ids``."""
-        pairs = list(zip(self.keys, self.values, own.row_layers, strict=True))
-        keys = [torch.cat([key, layer.own_keys()], dim=2) for key, _, layer in pairs]
-        values = [torch.cat([value, layer.own_values()], dim=2) for _, value, layer in pairs]
+        fresh = own.first_row(ids)
+        keys = [torch.cat(pair, dim=2) for pair in zip(self.keys, fresh.keys, strict=True)]
+        values = [torch.cat(pair, dim=2) for pair in zip(self.values, fresh.values, strict=True)]
         return Prefix(self.ids + ids, keys, values)
 
 
 class RowLayer(CacheLayerMixin):
-    """One layer's own columns (B, H, S, D): a window of a buffer with room for more rows and columns.
+    """One layer's own columns: a window of a buffer with room for more rows and columns.
 
     So a token, a row that leaves and a row that comes move only what is theirs. What lies outside the window or under
     padding is finite, whatever it is: it is masked, and only NaN would get through a mask.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, lengths: Sequence[int]) -> None:
         super().__init__()
-        self.rows = self.begin = self.end = 0
+        self.lengths = lengths
+        self.rows = len(lengths)
+        self.begin = self.end = 0
 
     @property
     def length(self) -> int:
@@ -66,30 +66,42 @@ class RowLayer(CacheLayerMixin):
         return self.end - self.begin
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        rows, heads, length, width = key_states.shape
-        self.keys = key_states.new_zeros(rows, heads, length, width)
-        self.values = value_states.new_zeros(rows, heads, length, width)
-        self.rows = rows
+        _, heads, _, width = key_states.shape
+        self._allocate(heads, width, key_states)
+
+    def _allocate(self, heads: int, width: int, like: torch.Tensor) -> None:
+        self.end = max(self.lengths)
+        self.keys = like.new_zeros(self.rows, heads, width, self.end)
+        self.values = like.new_zeros(self.rows, heads, self.end, width)
         self.is_initialized = True
+
+    def store(self, key: torch.Tensor, value: torch.Tensor) -> None:
+        """Takes the keys and values (N, H, D) of a pass: those of the prompts, row after row, or one token per row."""
+        if self.is_initialized:
+            self.reserve(self.rows, 0, 1)
+            self.keys[: self.rows, :, :, self.end] = key
+            self.values[: self.rows, :, self.end] = value
+            self.end += 1
+            return
+        self._allocate(key.shape[1], key.shape[2], key)
+        for row, (keys, values) in enumerate(zip(key.split(self.lengths), value.split(self.lengths), strict=True)):
+            first = self.end - len(keys)
+            self.keys[row, :, :, first:] = keys.permute(1, 2, 0)
+            self.values[row, :, first:] = values.transpose(0, 1)
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        end = self.end + key_states.shape[-2]
-        if end > self.keys.shape[2]:
-            self.reserve(self.rows, 0, key_states.shape[-2])
-            end = self.end + key_states.shape[-2]
-        self.keys[: self.rows, :, self.end : end] = key_states
-        self.values[: self.rows, :, self.end : end] = value_states
-        self.end = end
-        return self.own_keys(), self.own_values()
+        """``store`` as transformers' model code calls it: prompts as one long row, (1, H, N, D), or (B, H, 1, D)."""
+        self.store(flat(key_states), flat(value_states))
+        return key_states, value_states
 
     def own_keys(self) -> torch.Tensor:
-        return self.keys[: self.rows, :, self.begin : self.end]
+        """(B, H, D, S)."""
+        return self.keys[: self.rows, :, :, self.begin : self.end]
 
     def own_values(self) -> torch.Tensor:
+        """(B, H, S, D)."""
         return self.values[: self.rows, :, self.begin : self.end]
 
     def get_seq_length(self) -> int:
@@ -103,24 +115,26 @@ class RowLayer(CacheLayerMixin):
 
     def move(self, source: int, target: int) -> None:
         """Copies row ``source`` over row ``target``."""
-        self.keys[target, :, self.begin : self.end] = self.keys[source, :, self.begin : self.end]
-        self.values[target, :, self.begin : self.end] = self.values[source, :, self.begin : self.end]
+        keys, values = self.own_keys(), self.own_values()
+        keys[target] = keys[source]
+        values[target] = values[source]
 
     def arrange(self, targets: torch.Tensor, sources: torch.Tensor) -> None:
         """Puts the rows ``sources`` into the places ``targets``, which are the same rows in another order."""
-        window = slice(self.begin, self.end)
-        self.keys[targets, :, window] = self.keys[sources, :, window]
-        self.values[targets, :, window] = self.values[sources, :, window]
+        keys, values = self.own_keys(), self.own_values()
+        keys[targets] = keys[sources]
+        values[targets] = values[sources]
 
     def reserve(self, rows: int, left: int, right: int) -> None:
         """Makes the window's buffer hold ``rows`` rows, ``left`` columns before the window and ``right`` after it."""
-        most, _, columns, _ = self.keys.shape
+        most, heads, columns, width = self.values.shape
         if rows <= most and left <= self.begin and self.end + right <= columns:
             return
         keys, values, length = self.own_keys(), self.own_values(), self.length
-        spare = max(_GROWTH, (left + length + right) // 2)
-        shape = (max(rows, most), keys.shape[1], left + length + right + spare, keys.shape[3])
-        self.keys, self.values = keys.new_zeros(shape), values.new_zeros(shape)
+        columns = left + length + right + max(_GROWTH, (left + length + right) // 2)
+        most = max(rows, most)
+        self.keys = keys.new_zeros(most, heads, width, columns)
+        self.values = values.new_zeros(most, heads, columns, width)
         self.begin, self.end = left, left + length
         self.own_keys().copy_(keys)
         self.own_values().copy_(values)
@@ -131,9 +145,14 @@ class RowLayer(CacheLayerMixin):
         self.reserve(self.rows + other.rows, more, 1)
         self.begin -= more
         fresh = slice(self.rows, self.rows + other.rows)
-        self.keys[fresh, :, self.end - other.length : self.end] = other.own_keys()
+        self.keys[fresh, :, :, self.end - other.length : self.end] = other.own_keys()
         self.values[fresh, :, self.end - other.length : self.end] = other.own_values()
         self.rows += other.rows
+
+
+def flat(states: torch.Tensor) -> torch.Tensor:
+    """(N, H, D) from what transformers' model code hands over: prompts in one long row, or a token per row."""
+    return states[0].transpose(0, 1) if states.shape[0] == 1 else states[:, :, 0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +163,14 @@ class Part:
     first: int
     last: int
     skip: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Prompts read in one pass, row after row without padding: the tokens of each, all behind one prefix or none."""
+
+    prefix: Prefix | None
+    lengths: tuple[int, ...]
 
 
 def contiguous(prefixes: Sequence[Prefix | None]) -> list[int]:
@@ -165,14 +192,21 @@ def contiguous(prefixes: Sequence[Prefix | None]) -> list[int]:
 
 
 class RowCache(Cache):
-    """The cache that the model's forward fills: own columns per row, each row behind a shared prefix or none."""
+    """The cache that a pass through the model fills: own columns per row, each row behind a shared prefix or none.
 
-    def __init__(self, layers: int, prefix: Prefix | None = None, rows: int = 1) -> None:
-        self.row_layers = [RowLayer() for _ in range(layers)]
+    It begins with the prompts of rows behind one prefix, of ``lengths`` tokens each, which the first pass reads.
+    """
+
+    def __init__(self, layers: int, prefix: Prefix | None, lengths: Sequence[int]) -> None:
+        self.row_layers = [RowLayer(lengths) for _ in range(layers)]
         super().__init__(layers=list(self.row_layers))
-        self.prefixes: list[Prefix | None] = [prefix] * rows
+        self.prefixes: list[Prefix | None] = [prefix] * len(lengths)
+        self.reading: Reading | None = Reading(prefix, tuple(lengths))
+        """What the next pass reads; None for a step of one token per row."""
         self.parts: tuple[Part, ...] | None = None
         """The rows by their prefix; None where that has to be found anew."""
+        self.mask: torch.Tensor | None = None
+        """To be added to a step's scores, (B, 1, 1, S); None where no column is padding."""
 
     @property
     def length(self) -> int:
@@ -180,22 +214,33 @@ class RowCache(Cache):
         return self.row_layers[0].length
 
     @property
-    def prefix(self) -> Prefix | None:
-        """What every row stands behind, as the rows of one read do."""
-        return self.prefixes[0]
-
-    @property
     def prefix_lengths(self) -> list[int]:
         """P of every row, the number of shared tokens in front of its own columns."""
         return [len(prefix) if prefix is not None else 0 for prefix in self.prefixes]
 
-    def group(self, pads: Sequence[int]) -> None:
-        """Find the parts; the rows behind a prefix stand together. ``pads`` are the rows' padding columns."""
+    def first_row(self, ids: tuple[int, ...]) -> Prefix:
+        """A copy of what the first row, whose tokens are ``ids``, holds of its own."""
+        keys = [layer.own_keys()[:1].transpose(2, 3).contiguous() for layer in self.row_layers]
+        return Prefix(ids, keys, [layer.own_values()[:1].clone() for layer in self.row_layers])
+
+    def begin_step(self, pads: Sequence[int]) -> None:
+        """The next pass is a step of one token per row, whose padding columns are ``pads``.
+
+        The rows behind a prefix stand together.
+        """
+        self.reading = None
         if self.parts is None:
             prefixes = self.prefixes
             starts = [row for row in range(len(prefixes)) if row == 0 or prefixes[row] is not prefixes[row - 1]]
             spans = zip(starts, [*starts[1:], len(prefixes)], strict=True)
             self.parts = tuple(Part(prefixes[first], first, last, min(pads[first:last])) for first, last in spans)
+        self.mask = None
+        if any(pads):
+            like = self.row_layers[0].keys
+            columns = torch.arange(self.length + 1, device=like.device)
+            hidden = columns < torch.tensor(pads, device=like.device)[:, None]
+            mask = torch.zeros(hidden.shape, dtype=like.dtype, device=like.device)
+            self.mask = mask.masked_fill_(hidden, float("-inf"))[:, None, None]
 
     def arrange(self, order: Sequence[int]) -> None:
         """Puts the row ``order[place]`` at ``place``; rows that stay are not touched."""
@@ -234,126 +279,3 @@ class RowCache(Cache):
             layer.take_in(more)
         self.prefixes += other.prefixes
         self.parts = None
-
-
-def attend(
-    module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float | None = None,
-    kv: RowCache | None = None,
-    **kwargs: Any,
-) -> tuple[torch.Tensor, None]:
-    """Attention over the shared prefixes and a row's own columns; torch's own SDPA where prompts share nothing.
-
-    Several queries per row are a read, whose rows all stand behind one prefix. ``attention_mask`` is additive and
-    covers the own columns: (B, 1, queries, S), or None where nothing is hidden (several queries: where they are
-    causal). Returns (B, queries, H·G, D).
-    """
-    if kv is None:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-    layer: int = module.layer_idx
-    scale = scaling if scaling is not None else query.shape[-1] ** -0.5
-    if query.shape[2] == 1:
-        # A read of one column each has no parts yet: its rows all stand behind one prefix.
-        parts = kv.parts or (Part(kv.prefix, 0, query.shape[0], 0),)
-        return _decode_step(query * scale, key, value, parts, layer, attention_mask), None
-    if kv.prefix is None:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-    prefix = kv.prefix.keys[layer], kv.prefix.values[layer]
-    if query.device.type == "cpu" and attention_mask is not None:
-        return _read_behind(query, key, value, prefix, attention_mask, scale), None
-    rows = query.shape[0]
-    # Only while prompts are read: the copy of the prefix per row lives for this layer alone.
-    key = torch.cat([prefix[0].expand(rows, -1, -1, -1), key], dim=2)
-    value = torch.cat([prefix[1].expand(rows, -1, -1, -1), value], dim=2)
-    if attention_mask is not None:
-        attention_mask = torch.nn.functional.pad(attention_mask, (prefix[0].shape[2], 0))
-    return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-
-
-def _decode_step(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    parts: Sequence[Part],
-    layer: int,
-    mask: torch.Tensor | None,
-) -> torch.Tensor:
-    """One new token per row: all rows behind a prefix meet it in one matrix product, one softmax spans both parts.
-
-    The rows of a part read as many own columns as its longest has: rows of different stages differ by hundreds.
-    ``query`` (B, H·G, 1, D) is scaled. The softmax takes and gives the model's type; it sums in fp32 all the same.
-    """
-    rows, query_heads, _, width = query.shape
-    heads = key.shape[1]
-    query = query.reshape(rows, heads, query_heads // heads, width)
-    seen: list[torch.Tensor] = []
-    for part in parts:
-        among = slice(part.first, part.last)
-        asking = query[among]
-        scores = torch.matmul(asking, key[among, :, part.skip :].transpose(2, 3))
-        if mask is not None:
-            scores = scores + mask[among, ..., part.skip :]
-        own = value[among, :, part.skip :]
-        if part.prefix is None:
-            seen.append(torch.matmul(torch.softmax(scores, dim=-1), own))
-        else:
-            weights, prefix = _behind(asking, scores, part.prefix.keys[layer][0], part.prefix.values[layer][0])
-            seen.append(prefix + torch.matmul(weights, own))
-    return (torch.cat(seen) if len(seen) > 1 else seen[0]).reshape(rows, 1, query_heads, width)
-
-
-def _behind(
-    query: torch.Tensor, own: torch.Tensor, key: torch.Tensor, value: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The weights of the own columns (n, H, G, S) and what n rows see of a prefix (n, H, G, D)."""
-    rows, heads, group, width = query.shape
-    shared = key.shape[1]
-    stacked = query.transpose(0, 1).reshape(heads, rows * group, width)
-    scores = torch.cat(
-        [torch.matmul(stacked, key.transpose(1, 2)), own.transpose(0, 1).reshape(heads, rows * group, -1)], dim=-1
-    )
-    weights = torch.softmax(scores, dim=-1)
-    seen = torch.matmul(weights[..., :shared], value)
-    return (
-        weights[..., shared:].view(heads, rows, group, -1).transpose(0, 1),
-        seen.view(heads, rows, group, width).transpose(0, 1),
-    )
-
-
-def _read_behind(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    prefix: tuple[torch.Tensor, torch.Tensor],
-    mask: torch.Tensor,
-    scale: float,
-) -> torch.Tensor:
-    """Several new tokens per row on a CPU: the queries of all rows as one long row over the prefix, each row's own
-    columns apart, and the two weighed by what their softmaxes summed to.
-
-    No row gets a copy of the prefix, and no mask spans it (Dao et al., arXiv 2205.14135, section 3.1: partial
-    softmaxes are merged by their log-sum-exp).
-    """
-    rows, query_heads, length, width = query.shape
-    heads = key.shape[1]
-    group = query_heads // heads
-    attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    grouped = query.view(rows, heads, group, length, width)
-    stacked = grouped.permute(1, 2, 0, 3, 4).reshape(1, heads, group * rows * length, width)
-    on_prefix, prefix_sum = attention(stacked, *prefix, scale=scale)
-    on_prefix = on_prefix.view(heads, group, rows, length, width).permute(2, 0, 1, 3, 4)
-    prefix_sum = prefix_sum.view(heads, group, rows, length).permute(2, 0, 1, 3)
-    hidden = mask.expand(rows, group, length, -1).reshape(rows, 1, group * length, -1)
-    flat = grouped.reshape(rows, heads, group * length, width)
-    on_own, own_sum = attention(flat, key, value, attn_mask=hidden, scale=scale)
-    on_own, own_sum = on_own.view(grouped.shape), own_sum.view(rows, heads, group, length)
-    share = torch.sigmoid(prefix_sum - own_sum)[..., None]
-    out = torch.lerp(on_own.float(), on_prefix.float(), share.float()).to(query.dtype)
-    return out.view(rows, query_heads, length, width).transpose(1, 2)
-
-
-AttentionInterface.register(ATTENTION, attend)

@@ -17,13 +17,12 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from alpaca_tui.backends import kvcache
 from alpaca_tui.backends.base import IsCancelled, More, OnDone, OnText, never
 from alpaca_tui.backends.batch import Row
 from alpaca_tui.backends.decode import Decoder
+from alpaca_tui.backends.forward import ready
 from alpaca_tui.backends.logits import check_params
 from alpaca_tui.backends.memory import choose_dtype, fitting_rows, is_out_of_memory
-from alpaca_tui.backends.packed import can_pack, pack_linears
 from alpaca_tui.core.errors import AlpacaError, UsageError
 from alpaca_tui.core.records import Completion, Request
 
@@ -58,12 +57,12 @@ class LocalBackend:
         self.name = self.path.name if adapter is None else Path(adapter).name
         self.device = torch.device(device or ("cuda:0" if torch.cuda.is_available() else "cpu"))
         self.dtype = choose_dtype(dtype, self.device)
-        self.tokenizer, self.model = _load(self.path, self.dtype, self.device, adapter)
+        self.tokenizer, self.model = load_model(self.path, self.dtype, self.device, adapter)
         self.context_length = int(self.model.config.max_position_embeddings)
         self.max_batch = max_batch or fitting_rows(self.model.config, self.dtype, self.device)
         eos_ids = _eos_ids(self.model, self.tokenizer)
-        pad_id = self.tokenizer.pad_token_id
-        self._decoder = Decoder(self.model, eos_ids, pad_id if pad_id is not None else 0, share_prefix=share_prefix)
+        forward = ready(self.model)
+        self._decoder = Decoder(forward, self.model.config, self.device, eos_ids, share_prefix=share_prefix)
 
     def complete(
         self,
@@ -174,7 +173,7 @@ class LocalBackend:
         return text
 
 
-def _load(path: Path, dtype: torch.dtype, device: torch.device, adapter: Path | str | None) -> tuple[Any, Any]:
+def load_model(path: Path, dtype: torch.dtype, device: torch.device, adapter: Path | str | None) -> tuple[Any, Any]:
     """The tokenizer and the model, ready to decode. Raises AlpacaError in one sentence."""
     transformers_logging.disable_progress_bar()
     # The adapter was learnt beside fp32 weights on a CPU. Added to weights that were rounded before, it would be
@@ -210,10 +209,7 @@ def _load(path: Path, dtype: torch.dtype, device: torch.device, adapter: Path | 
             ) from error
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise AlpacaError(f"the model in {path} cannot be loaded: {reason}") from error
-    model.set_attn_implementation(kvcache.ATTENTION)
     model.requires_grad_(False)
-    if can_pack(dtype, device):
-        pack_linears(model)
     return tokenizer, model.eval()
 
 
