@@ -1,20 +1,26 @@
 """Attention of one pass over a ``RowCache``: prompts being read, or one new token per row.
 
-Shapes: N tokens of the pass, B rows, H key/value heads, G query heads per key/value head, S own columns, P prefix
-tokens, D elements per head.
+Shapes: N tokens of the pass, B rows of a group, H key/value heads, G query heads per key/value head, P prefix tokens,
+D elements per head.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from alpaca_tui.backends.kvcache import Prefix, Reading, RowCache, flat
+from alpaca_tui.backends.kvcache import Group, RowCache, flat
 
 ATTENTION = "shared_prefix"
+_ALONE = 512  # queries of a row that meet its keys at once
+_BEHIND = 128  # queries that meet a prefix at once
 
 
 def attend(
@@ -24,10 +30,17 @@ def attend(
 
     ``key`` and ``value`` (N, H, D) are those of the same tokens; the cache holds them already.
     """
-    if cache.reading is None:
-        return _step(query * scale, cache, layer)
-    own = _read_on_cpu if query.device.type == "cpu" else _read
-    return own(query, key, value, cache.reading, layer, scale)
+    if not cache.reading:
+        query = query * scale
+    read = _read_on_cpu if query.device.type == "cpu" else _read
+    seen = []
+    for group, first, last in cache.spans():
+        among = slice(first, last)
+        if cache.reading:
+            seen.append(read(query[among], key[among], value[among], group, layer, scale))
+        else:
+            seen.append(_step(query[among], group, layer))
+    return torch.cat(seen) if len(seen) > 1 else seen[0]
 
 
 def attend_in_transformers(
@@ -51,100 +64,166 @@ def attend_in_transformers(
     return (seen[None] if query.shape[0] == 1 else seen[:, None]), None
 
 
-def _step(query: torch.Tensor, cache: RowCache, layer: int) -> torch.Tensor:
-    """One new token per row: all rows behind a prefix meet it in one matrix product, one softmax spans both parts.
+def _step(query: torch.Tensor, group: Group, layer: int) -> torch.Tensor:
+    """One new token per row: all rows meet the prefix in one matrix product, one softmax spans it and the own columns.
 
-    The rows of a part read as many own columns as its longest has: rows of different stages differ by hundreds.
-    ``query`` is scaled. The softmax takes and gives the model's type; it sums in fp32 all the same.
+    ``query`` (B, H·G, D) is scaled. The softmax takes and gives the model's type; it sums in fp32 all the same.
     """
-    rows, query_heads, width = query.shape
-    own = cache.row_layers[layer]
-    keys, values = own.own_keys(), own.own_values()
-    query = query.view(rows, keys.shape[1], -1, width)
-    seen: list[torch.Tensor] = []
-    assert cache.parts is not None
-    for part in cache.parts:
-        among = slice(part.first, part.last)
-        asking = query[among]
-        scores = torch.matmul(asking, keys[among, ..., part.skip :])
-        if cache.mask is not None:
-            scores = scores + cache.mask[among, ..., part.skip :]
-        told = values[among, :, part.skip :]
-        if part.prefix is None:
-            seen.append(torch.matmul(torch.softmax(scores, dim=-1), told))
-        else:
-            weights, prefix = _behind(asking, scores, part.prefix, layer)
-            seen.append(prefix + torch.matmul(weights, told))
-    return (torch.cat(seen) if len(seen) > 1 else seen[0]).reshape(rows, query_heads, width)
-
-
-def _behind(query: torch.Tensor, own: torch.Tensor, prefix: Prefix, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The weights of the own columns (n, H, G, S) and what n rows see of a prefix (n, H, G, D)."""
-    rows, heads, group, width = query.shape
-    key, value = prefix.keys[layer][0], prefix.values[layer][0]
-    shared = key.shape[1]
-    stacked = query.transpose(0, 1).reshape(heads, rows * group, width)
-    scores = torch.cat(
-        [torch.matmul(stacked, key.transpose(1, 2)), own.transpose(0, 1).reshape(heads, rows * group, -1)], dim=-1
-    )
-    weights = torch.softmax(scores, dim=-1)
-    seen = torch.matmul(weights[..., :shared], value)
-    return (
-        weights[..., shared:].view(heads, rows, group, -1).transpose(0, 1),
-        seen.view(heads, rows, group, width).transpose(0, 1),
-    )
+    rows, _, width = query.shape
+    keys, values = group.keys(layer), group.values(layer)
+    heads = keys.shape[1]
+    asking = query.reshape(rows, heads, -1, width)
+    scores = torch.matmul(asking, keys.transpose(2, 3)) + group.mask
+    if group.prefix is None:
+        return torch.matmul(torch.softmax(scores, dim=-1), values).view(query.shape)
+    key, value = group.prefix.keys[layer][0], group.prefix.values[layer][0]
+    # (H, B·G, ...): the queries of all rows to one head of the prefix.
+    stacked = asking.transpose(0, 1).reshape(heads, -1, width)
+    scores = scores.transpose(0, 1).reshape(heads, stacked.shape[1], -1)
+    weights = torch.softmax(torch.cat([torch.matmul(stacked, key.transpose(1, 2)), scores], dim=-1), dim=-1)
+    shared, own = weights.split([group.shared, group.columns], dim=-1)
+    on_prefix = torch.matmul(shared, value).view(heads, rows, -1, width).transpose(0, 1)
+    on_own = torch.matmul(own.view(heads, rows, -1, group.columns).transpose(0, 1), values)
+    return (on_prefix + on_own).reshape(query.shape)
 
 
 def _read_on_cpu(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, reading: Reading, layer: int, scale: float
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, group: Group, layer: int, scale: float
 ) -> torch.Tensor:
-    """The queries of all rows as one long row over the prefix, each row's own tokens apart, and the two weighed by what
-    their softmaxes summed to.
+    """A few queries at a time: the prefix is never copied, no mask spans it, and the scores stay in the cache."""
+    query = query * scale
+    if group.prefix is None:
+        repeats = query.shape[1] // key.shape[1]
+        if repeats > 1:
+            key, value = key.repeat_interleave(repeats, dim=1), value.repeat_interleave(repeats, dim=1)
+        seen = [_among(query, key, value, piece) for piece in _pieces(group.lengths, _ALONE)]
+    else:
+        shared = group.prefix.keys[layer][0], group.prefix.values[layer][0]
+        runs = _runs(_pieces(group.lengths, _BEHIND), _BEHIND)
+        seen = [_behind(query, key, value, shared, run) for run in runs]
+    return torch.cat(seen) if len(seen) > 1 else seen[0]
 
-    No row gets a copy of the prefix, and nothing needs a mask (Dao et al., arXiv 2205.14135, section 3.1: partial
-    softmaxes are merged by their log-sum-exp).
-    """
-    attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    tokens, query_heads, width = query.shape
-    heads = key.shape[1]
-    group = query_heads // heads
-    keys, values = (states.repeat_interleave(group, dim=1) if group > 1 else states for states in (key, value))
-    own, own_sums = [], []
-    for asking, asked, told in zip(*(each.split(reading.lengths) for each in (query, keys, values)), strict=True):
-        row = (states.transpose(0, 1)[None] for states in (asking, asked, told))
-        seen, sums = attention(*row, is_causal=True, scale=scale)
-        own.append(seen[0].transpose(0, 1))
-        own_sums.append(sums[0].transpose(0, 1))
-    on_own = torch.cat(own) if len(own) > 1 else own[0]
-    if reading.prefix is None:
-        return on_own
-    own_sum = torch.cat(own_sums)
-    # (H, G, N, D): the query heads of a key/value head one behind the other.
-    stacked = query.view(tokens, heads, group, width).permute(1, 2, 0, 3).reshape(1, heads, group * tokens, width)
-    on_prefix, sums = attention(stacked, reading.prefix.keys[layer], reading.prefix.values[layer], scale=scale)
-    on_prefix = on_prefix.view(heads, group, tokens, width).permute(2, 0, 1, 3).reshape(query.shape)
-    prefix_sum = sums.view(heads, group, tokens).permute(2, 0, 1).reshape(tokens, query_heads)
-    share = torch.sigmoid(prefix_sum - own_sum)[..., None]
-    return torch.lerp(on_own.float(), on_prefix.float(), share.float()).to(query.dtype)
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Queries ``first`` to ``last`` (exclusive) of the row from ``begin`` to ``end``."""
+
+    begin: int
+    first: int
+    last: int
+    end: int
+
+    @property
+    def whole(self) -> bool:
+        return self.first == self.begin and self.last == self.end
+
+
+def _pieces(lengths: Sequence[int], tokens: int) -> list[_Piece]:
+    """The rows in pieces of at most so many tokens."""
+    begins = [0, *accumulate(lengths)]
+    return [
+        _Piece(begin, first, min(first + tokens, end), end)
+        for begin, end in pairwise(begins)
+        for first in range(begin, end, tokens)
+    ]
+
+
+def _runs(pieces: Sequence[_Piece], tokens: int) -> list[list[_Piece]]:
+    """``pieces`` in runs of whole rows with at most so many tokens; a part of a row stays alone."""
+    runs: list[list[_Piece]] = []
+    for piece in pieces:
+        last = runs[-1] if runs else None
+        if last is None or not piece.whole or not last[-1].whole or piece.last - last[0].first > tokens:
+            runs.append([piece])
+        else:
+            last.append(piece)
+    return runs
+
+
+def _among(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, piece: _Piece) -> torch.Tensor:
+    """What a row's tokens see of each other; as many heads of keys as of queries."""
+    queries = query[piece.first : piece.last].transpose(0, 1)
+    keys, values = (states[piece.begin : piece.last].transpose(0, 1) for states in (key, value))
+    scores = torch.matmul(queries, keys.transpose(1, 2))
+    scores += _future(*scores.shape[1:], query)
+    return torch.matmul(torch.softmax(scores, dim=-1), values).transpose(0, 1)
+
+
+def _behind(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    prefix: tuple[torch.Tensor, torch.Tensor],
+    run: Sequence[_Piece],
+) -> torch.Tensor:
+    """Some pieces behind a prefix, keys and values (H, P, D): all queries meet it in one matrix product, and their own
+    rows' tokens in another, for which rows are padded; one softmax spans both."""
+    first, last, rows = run[0].first, run[-1].last, len(run)
+    tokens = last - first
+    heads, shared, width = prefix[0].shape
+    # (H·G, N, D): the query heads of a key/value head one behind the other.
+    asking = query[first:last].transpose(0, 1).contiguous()
+    stacked = asking.view(heads, -1, width)
+    on_prefix = torch.matmul(stacked, prefix[0].transpose(1, 2)).view(-1, tokens, shared)
+    own_key, own_value = (states[run[0].begin : last].transpose(0, 1) for states in (key, value))
+    if rows > 1:
+        widths = tuple(piece.last - piece.first for piece in run)
+        real = _real(widths)
+        asking, own_key, own_value = (
+            _padded(states, real, rows * max(widths)) for states in (asking, own_key, own_value)
+        )
+    # (H, B, G, L, D), where all rows have L queries and as many keys, or one row has L queries and more keys.
+    asking = asking.view(heads, -1, rows, asking.shape[1] // rows, width).transpose(1, 2)
+    own_key, own_value = (states.reshape(heads, rows, 1, -1, width) for states in (own_key, own_value))
+    scores = torch.matmul(asking.flatten(2, 3), own_key[:, :, 0].transpose(2, 3)).view(*asking.shape[:4], -1)
+    own = (scores + _future(*scores.shape[-2:], query)).transpose(1, 2).flatten(0, 1).flatten(1, 2)
+    if rows > 1:
+        own = own[:, real]
+    weights = torch.softmax(torch.cat([on_prefix, own], dim=-1), dim=-1)
+    seen = torch.matmul(weights[..., :shared].reshape(heads, -1, shared), prefix[1]).view(-1, tokens, width)
+    mine = weights[..., shared:]
+    if rows > 1:
+        mine = _padded(mine, real, rows * max(widths))
+    mine = mine.view(heads, -1, rows, mine.shape[1] // rows, mine.shape[2]).transpose(1, 2)
+    told = torch.matmul(mine.flatten(2, 3), own_value[:, :, 0]).view(*mine.shape[:4], width)
+    told = told.transpose(1, 2).flatten(0, 1).flatten(1, 2)
+    seen += told[:, real] if rows > 1 else told
+    return seen.transpose(0, 1)
+
+
+def _padded(states: torch.Tensor, real: torch.Tensor, places: int) -> torch.Tensor:
+    """(heads, places, D) with ``states`` (heads, N, D) in the places ``real``, zeros in the others."""
+    return states.new_zeros(states.shape[0], places, states.shape[2]).index_copy_(1, real, states)
+
+
+@lru_cache(maxsize=8)
+def _real(widths: tuple[int, ...]) -> torch.Tensor:
+    """The places of rows of such widths in a matrix of rows that are padded on the right."""
+    longest = max(widths)
+    return torch.tensor([row * longest + at for row, width in enumerate(widths) for at in range(width)])
+
+
+def _future(queries: int, keys: int, like: torch.Tensor) -> torch.Tensor:
+    """To be added to scores (..., queries, keys): nobody sees what comes after it, the last query sees all."""
+    hidden = torch.full((queries, keys), float("-inf"), dtype=like.dtype, device=like.device)
+    return hidden.triu_(1 + keys - queries)
 
 
 def _read(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, reading: Reading, layer: int, scale: float
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, group: Group, layer: int, scale: float
 ) -> torch.Tensor:
     """Row by row with torch's own kernels. The copy of the prefix lives for this row and layer alone."""
-    group = query.shape[1] // key.shape[1]
+    share = query.shape[1] // key.shape[1]
     seen: list[torch.Tensor] = []
-    for asking, asked, told in zip(*(each.split(reading.lengths) for each in (query, key, value)), strict=True):
+    for asking, asked, told in zip(*(each.split(group.lengths) for each in (query, key, value)), strict=True):
         queries, keys, values = (states.transpose(0, 1)[None] for states in (asking, asked, told))
         hidden = None
-        if reading.prefix is not None:
-            keys = torch.cat([reading.prefix.keys[layer], keys], dim=2)
-            values = torch.cat([reading.prefix.values[layer], values], dim=2)
-            shape = len(asking), keys.shape[2]
-            # The last query sees everything, each one before it a token less.
-            hidden = torch.ones(shape, dtype=torch.bool, device=query.device).tril(shape[1] - shape[0])
-        if group > 1:
-            keys, values = keys.repeat_interleave(group, dim=1), values.repeat_interleave(group, dim=1)
+        if group.prefix is not None:
+            keys = torch.cat([group.prefix.keys[layer], keys], dim=2)
+            values = torch.cat([group.prefix.values[layer], values], dim=2)
+            hidden = _future(len(asking), keys.shape[2], query)
+        if share > 1:
+            keys, values = keys.repeat_interleave(share, dim=1), values.repeat_interleave(share, dim=1)
         out = scaled_dot_product_attention(queries, keys, values, hidden, is_causal=hidden is None, scale=scale)
         seen.append(out[0].transpose(0, 1))
     return torch.cat(seen)

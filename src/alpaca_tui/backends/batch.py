@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 
 from alpaca_tui.backends.detokenize import StreamText
-from alpaca_tui.backends.kvcache import RowCache, contiguous
+from alpaca_tui.backends.kvcache import RowCache
 from alpaca_tui.backends.logits import Sampler
 from alpaca_tui.core.looping import LoopWatch
 from alpaca_tui.core.records import Completion, FinishReason, Request
@@ -66,55 +66,37 @@ class Row:
 
 @dataclass(slots=True)
 class Batch:
-    """The rows being decoded: their cache, their left padding in columns, and their newest tokens (B,)."""
+    """The rows being decoded, by the groups of their cache, and what draws their tokens."""
 
-    rows: list[Row]
+    members: list[list[Row]]
     cache: RowCache
-    pads: list[int]
-    tokens: torch.Tensor
     sampler: Sampler
 
-    def keep(self, kept: list[int]) -> None:
-        """Drops every row but ``kept`` (in order), and the columns that are then padding everywhere.
+    @property
+    def rows(self) -> list[Row]:
+        """All rows, in the order of a step's tokens."""
+        return [row for rows in self.members for row in rows]
 
-        The last rows take the places of those that leave, so nothing else moves.
-        """
-        places = list(range(len(self.rows)))
-        gone = sorted(set(places) - set(kept))
-        while gone:
-            last = len(places) - 1
-            if gone[-1] == last:
-                gone.pop()
-            else:
-                hole = gone.pop(0)
-                places[hole] = places[last]
-                self.cache.replace(last, hole)
-            places.pop()
-            self.cache.cut(last)
-        self.rows = [self.rows[row] for row in places]
-        self.pads = [self.pads[row] for row in places]
-        self.tokens = self.tokens[places]
-        self._arrange()
+    def settle(self) -> list[Row]:
+        """Drops the rows that are finished, which are returned, and the groups that are then empty."""
+        finished = [row for row in self.rows if row.finish]
+        if finished:
+            for at, (rows, group) in enumerate(zip(self.members, self.cache.groups, strict=True)):
+                if any(row.finish for row in rows):
+                    places = group.keep([at for at, row in enumerate(rows) if row.finish is None])
+                    self.members[at] = [rows[place] for place in places]
+            self.cache.groups = [group for group in self.cache.groups if len(group)]
+            self.members = [rows for rows in self.members if rows]
+        return finished
 
     def join(self, other: Batch) -> None:
         """Takes the rows of ``other`` in."""
-        length = max(self.cache.length, other.cache.length)
-        self.pads = [pad + length - self.cache.length for pad in self.pads] + [
-            pad + length - other.cache.length for pad in other.pads
-        ]
-        self.rows = self.rows + other.rows
-        self.tokens = torch.cat([self.tokens, other.tokens])
-        self.cache.take_in(other.cache)
-        self._arrange()
-
-    def _arrange(self) -> None:
-        """Lets the rows behind one prefix stand together, and drops the columns that are padding everywhere."""
-        order = contiguous(self.cache.prefixes)
-        if order != list(range(len(order))):
-            self.cache.arrange(order)
-            self.rows = [self.rows[row] for row in order]
-            self.pads = [self.pads[row] for row in order]
-            self.tokens = self.tokens[order]
-        if common := min(self.pads, default=0):
-            self.cache.trim(common)
-            self.pads = [pad - common for pad in self.pads]
+        for rows, group in zip(other.members, other.cache.groups, strict=True):
+            for mine, home in zip(self.members, self.cache.groups, strict=True):
+                if home.suits(group):
+                    home.take_in(group)
+                    mine += rows
+                    break
+            else:
+                self.members.append(rows)
+                self.cache.groups.append(group)

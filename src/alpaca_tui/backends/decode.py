@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import accumulate
 from typing import Any
 
 import torch
 
 from alpaca_tui.backends.batch import Batch, Row
 from alpaca_tui.backends.forward import Forward
-from alpaca_tui.backends.kvcache import Prefix, RowCache
+from alpaca_tui.backends.kvcache import Group, Prefix, RowCache
 from alpaca_tui.backends.logits import Sampler
 from alpaca_tui.core.errors import AlpacaError, Cancelled
 
@@ -79,13 +78,11 @@ class Decoder:
                 if waiting and (batch is None or worthwhile):
                     prefix = self._prefix([row.prompt for row in waiting])
                     fresh, finished = self._admit(self._take(waiting, free, prefix), prefix)
-                    if fresh is not None:
-                        batch = self._merge(batch, fresh)
+                    batch = self._merge(batch, fresh)
                 else:
                     assert batch is not None
                     self._step(batch)
-                    finished = [row for row in batch.rows if row.finish]
-                    batch = self._settle(batch)
+                    batch, finished = self._settle(batch)
                 asked = asked and not finished
                 on_step(batch.rows if batch else (), finished)
 
@@ -104,13 +101,11 @@ class Decoder:
     def _admit(self, rows: list[Row], prefix: Prefix | None) -> tuple[Batch | None, list[Row]]:
         """Reads the prompts of ``rows`` (what follows the prefix) and draws their first tokens, all of those of
         short answers. Returns those that go on, and those that are finished."""
-        batch = self._begin(rows, prefix)
-        finished = [row for row in batch.rows if row.finish]
-        left = self._settle(batch)
+        left, finished = self._settle(self._begin(rows, prefix))
         while left is not None and all(row.limit <= SHORT for row in rows):
             self._step(left)
-            finished += [row for row in left.rows if row.finish]
-            left = self._settle(left)
+            left, more = self._settle(left)
+            finished += more
         return left, finished
 
     def _begin(self, rows: list[Row], prefix: Prefix | None) -> Batch:
@@ -118,35 +113,31 @@ class Decoder:
             row.start()
         shared = len(prefix) if prefix is not None else 0
         suffixes = [row.prompt[shared:] for row in rows]
-        cache = RowCache(self.layers, prefix, [len(suffix) for suffix in suffixes])
-        logits = self._read(suffixes, cache)
-        pads = [cache.length - len(suffix) for suffix in suffixes]
+        cache, logits = self._read(suffixes, prefix)
         for at, row in enumerate(rows):
             if row.choices:
                 chances = torch.log_softmax(logits[at], dim=-1)[row.choices]
                 row.choice_logprobs = tuple(chances.tolist())
         sampler = self._sampler(rows)
-        tokens = self._draw(rows, sampler, logits)
-        return Batch(rows, cache, pads, tokens, sampler)
+        self._draw(rows, sampler, logits)
+        return Batch([rows], cache, sampler)
 
     def _step(self, batch: Batch) -> None:
         """One token more for every row."""
-        cache = batch.cache
-        own = [cache.length - pad for pad in batch.pads]
-        positions = [shared + length for shared, length in zip(cache.prefix_lengths, own, strict=True)]
-        cache.begin_step(batch.pads)
-        logits = self._logits(batch.tokens, torch.tensor(positions, device=self.device), cache)
-        batch.tokens = self._draw(batch.rows, batch.sampler, logits)
+        rows = batch.rows
+        positions = batch.cache.begin_step()
+        newest = torch.tensor([row.ids[-1] for row in rows], device=self.device)
+        self._draw(rows, batch.sampler, self._logits(newest, positions, batch.cache))
 
-    def _read(self, suffixes: list[list[int]], cache: RowCache) -> torch.Tensor:
-        """Runs ``suffixes``, each behind the prefix of ``cache``, through the model into it; fp32 logits (B, V)."""
-        shared = cache.prefix_lengths[0]
-        tokens = [token for suffix in suffixes for token in suffix]
-        positions = [shared + at for suffix in suffixes for at in range(len(suffix))]
-        last = [end - 1 for end in accumulate(len(suffix) for suffix in suffixes)]
-        given = (torch.tensor(numbers, device=self.device) for numbers in (tokens, positions, last))
-        tokens_, positions_, last_ = given
-        return self._logits(tokens_, positions_, cache, last_)
+    def _read(self, suffixes: list[list[int]], prefix: Prefix | None) -> tuple[RowCache, torch.Tensor]:
+        """Runs ``suffixes``, each behind ``prefix``, through the model; their cache and fp32 logits (B, V)."""
+        shared = len(prefix) if prefix is not None else 0
+        lengths = [len(suffix) for suffix in suffixes]
+        cache = RowCache(self.layers, [Group(prefix, lengths)])
+        tokens = torch.tensor([token for suffix in suffixes for token in suffix], device=self.device)
+        positions = torch.cat([torch.arange(shared, shared + length, device=self.device) for length in lengths])
+        last = torch.tensor(lengths, device=self.device).cumsum(0) - 1
+        return cache, self._logits(tokens, positions, cache, last)
 
     def _logits(
         self, tokens: torch.Tensor, positions: torch.Tensor, cache: RowCache, last: torch.Tensor | None = None
@@ -160,11 +151,9 @@ class Decoder:
             )
         return logits
 
-    def _draw(self, rows: list[Row], sampler: Sampler, logits: torch.Tensor) -> torch.Tensor:
-        tokens = sampler.draw(logits)
-        for row, token in zip(rows, tokens.tolist(), strict=True):
+    def _draw(self, rows: list[Row], sampler: Sampler, logits: torch.Tensor) -> None:
+        for row, token in zip(rows, sampler.draw(logits).tolist(), strict=True):
             row.push(token, self.eos_ids)
-        return tokens
 
     def _sampler(self, rows: list[Row]) -> Sampler:
         return Sampler(
@@ -175,23 +164,21 @@ class Decoder:
             self.vocab_size,
         )
 
-    def _merge(self, batch: Batch | None, fresh: Batch) -> Batch:
-        if batch is None:
-            return fresh
-        batch = Batch(batch.rows, batch.cache, batch.pads, batch.tokens, batch.sampler)
+    def _merge(self, batch: Batch | None, fresh: Batch | None) -> Batch | None:
+        if batch is None or fresh is None:
+            return batch or fresh
         batch.join(fresh)
         batch.sampler = self._sampler(batch.rows)
         return batch
 
-    def _settle(self, batch: Batch) -> Batch | None:
-        """The batch without its finished rows; None when nobody is left."""
-        kept = [at for at, row in enumerate(batch.rows) if row.finish is None]
-        if not kept:
-            return None
-        if len(kept) < len(batch.rows):
-            batch.keep(kept)
+    def _settle(self, batch: Batch) -> tuple[Batch | None, list[Row]]:
+        """The batch without its finished rows, None when nobody is left, and these rows."""
+        finished = batch.settle()
+        if not batch.members:
+            return None, finished
+        if finished:
             batch.sampler = self._sampler(batch.rows)
-        return batch
+        return batch, finished
 
     def _prefix(self, prompts: list[list[int]]) -> Prefix | None:
         """The keys and values of what ``prompts`` begin with, taken from an earlier call as far as they
@@ -242,9 +229,9 @@ class Decoder:
         rest = wanted[len(known) if known is not None else 0 :]
         for begin in range(0, len(rest), PREFILL_TOKENS):
             part = rest[begin : begin + PREFILL_TOKENS]
-            cache = RowCache(self.layers, known, [len(part)])
-            self._read([list(part)], cache)
-            known = known.joined(part, cache) if known is not None else cache.first_row(part)
+            cache, _ = self._read([list(part)], known)
+            read = cache.groups[0].first_row(part)
+            known = known.joined(read) if known is not None else read
         assert known is not None
         return known
 

@@ -139,7 +139,7 @@ class LlamaForward:
             first, second = turning.chunk(2, dim=-1)
             turning = torch.addcmul(turning * cos, torch.cat((second, first), dim=-1), sin)
             query, key = turning[:, : self.heads], turning[:, self.heads :]
-            cache.row_layers[at].store(key, value)
+            cache.store(at, key, value)
             seen = attend(query, key, value, cache, at, query.shape[-1] ** -0.5)
             hidden = hidden + layer.out(seen.flatten(1))
             gate, up = layer.gate_up(F.rms_norm(hidden, size, layer.mlp_norm, self.eps)).chunk(2, dim=-1)

@@ -1,20 +1,20 @@
 """Keys and values of a batch: prefixes that rows share, each held once, and what each row adds to its own.
 
-Shapes: N tokens of one pass, B rows, H key/value heads, S own columns, P prefix tokens, D elements per head. Own
-columns are left-padded: row b's first ``pad[b]`` columns are masked. Own keys lie transposed, (B, H, D, S): a decoding
-step multiplies a few queries with them, which takes less than half the time so (CPU, bfloat16).
+Shapes: N tokens of one pass, B rows of a group, H key/value heads, C columns, P prefix tokens, D elements per head. A
+row's own tokens are the first columns of its group's buffer; the rest is masked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-_GROWTH = 64  # columns; a buffer grows by half its size, at least by this
+_BLOCK = 32  # columns by which buffers grow, so that shapes, for which a CPU's kernels are prepared, change seldom
+_WASTE = 512  # columns read in vain at a step: about as long as the calls for one more group take
 
 
 class Prefix:
@@ -30,252 +30,222 @@ class Prefix:
         return len(self.ids)
 
     def head(self, length: int) -> Prefix:
-        """The first ``length`` tokens, as views of the same memory; one object for each length."""
+        """The first ``length`` tokens, in memory of their own; one object for each length."""
         if length == len(self):
             return self
         if length not in self._heads:
-            keys = [key[:, :, :length] for key in self.keys]
-            values = [value[:, :, :length] for value in self.values]
+            # Contiguous: a CPU's batched product copies any other operand, at every step.
+            keys = [key[:, :, :length].contiguous() for key in self.keys]
+            values = [value[:, :, :length].contiguous() for value in self.values]
             self._heads[length] = Prefix(self.ids[:length], keys, values)
         return self._heads[length]
 
-    def joined(self, ids: tuple[int, ...], own: RowCache) -> Prefix:
-        """This prefix followed by the single row of ``own``, whose tokens are ``ids``."""
-        fresh = own.first_row(ids)
-        keys = [torch.cat(pair, dim=2) for pair in zip(self.keys, fresh.keys, strict=True)]
-        values = [torch.cat(pair, dim=2) for pair in zip(self.values, fresh.values, strict=True)]
-        return Prefix(self.ids + ids, keys, values)
+    def joined(self, more: Prefix) -> Prefix:
+        """This prefix followed by ``more``, which was read behind it."""
+        keys = [torch.cat(pair, dim=2) for pair in zip(self.keys, more.keys, strict=True)]
+        values = [torch.cat(pair, dim=2) for pair in zip(self.values, more.values, strict=True)]
+        return Prefix(self.ids + more.ids, keys, values)
 
 
-class RowLayer(CacheLayerMixin):
-    """One layer's own columns: a window of a buffer with room for more rows and columns.
+class Group:
+    """Rows behind one prefix, or behind none: their own columns, per layer (B, H, C, D).
 
-    So a token, a row that leaves and a row that comes move only what is theirs. What lies outside the window or under
-    padding is finite, whatever it is: it is masked, and only NaN would get through a mask.
+    The buffers are read whole: a CPU's batched product copies an operand that is a part of something. What a row does
+    not fill is finite, whatever it is: it is masked, and only NaN would get through a mask.
     """
 
-    def __init__(self, lengths: Sequence[int]) -> None:
-        super().__init__()
-        self.lengths = lengths
-        self.rows = len(lengths)
-        self.begin = self.end = 0
+    def __init__(self, prefix: Prefix | None, lengths: Sequence[int]) -> None:
+        self.prefix = prefix
+        self.lengths = list(lengths)
+        self.mask = torch.empty(0)
+        """To be added to the scores of a step, (B, 1, 1, C)."""
+        self._places = torch.empty(0)  # (B,) of the rows' next columns
+        self._keys: list[torch.Tensor] = []
+        self._values: list[torch.Tensor] = []
+        self._settled = False  # mask and places fit the rows
+
+    def __len__(self) -> int:
+        return len(self.lengths)
 
     @property
-    def length(self) -> int:
-        """S, the number of own columns."""
-        return self.end - self.begin
+    def columns(self) -> int:
+        """C."""
+        return self._keys[0].shape[2]
+
+    @property
+    def shared(self) -> int:
+        """P."""
+        return len(self.prefix) if self.prefix is not None else 0
+
+    def keys(self, layer: int) -> torch.Tensor:
+        return self._keys[layer][: len(self)]
+
+    def values(self, layer: int) -> torch.Tensor:
+        return self._values[layer][: len(self)]
+
+    def fill(self, key: torch.Tensor, value: torch.Tensor) -> None:
+        """Takes the next layer's keys and values (N, H, D) of the rows' prompts, row after row."""
+        _, heads, width = key.shape
+        shape = len(self), heads, _blocks(max(self.lengths) + 1), width
+        for states, kept in ((key, self._keys), (value, self._values)):
+            buffer = states.new_zeros(shape)
+            for row, own in enumerate(states.split(self.lengths)):
+                buffer[row, :, : len(own)] = own.transpose(0, 1)
+            kept.append(buffer)
+
+    def append(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> None:
+        """Takes the keys and values (B, H, D) of one token per row, for which ``begin_step`` made room."""
+        rows = torch.arange(len(self), device=key.device)
+        self._keys[layer][rows, :, self._places] = key
+        self._values[layer][rows, :, self._places] = value
+
+    def begin_step(self) -> torch.Tensor:
+        """Makes room for one token more per row; their positions (B,)."""
+        if max(self.lengths) >= self.columns:
+            self._resize(len(self), self.columns + _BLOCK)
+        if self._settled:
+            self._places += 1
+        else:
+            self._settle()
+        self.mask[torch.arange(len(self), device=self.mask.device), 0, 0, self._places] = 0
+        self.lengths = [length + 1 for length in self.lengths]
+        return self._places + self.shared
+
+    def _settle(self) -> None:
+        like = self._keys[0]
+        self._places = torch.tensor(self.lengths, device=like.device)
+        hidden = torch.arange(self.columns, device=like.device) >= self._places[:, None]
+        mask = torch.zeros(hidden.shape, dtype=like.dtype, device=like.device)
+        self.mask = mask.masked_fill_(hidden, float("-inf"))[:, None, None]
+        self._settled = True
+
+    def keep(self, kept: Sequence[int]) -> list[int]:
+        """Drops every row but ``kept``; the row that then stands at each place.
+
+        The last rows take the places of those that leave, so nothing else moves.
+        """
+        places = list(range(len(self)))
+        gone = sorted(set(places) - set(kept))
+        while gone:
+            last = len(places) - 1
+            if gone[-1] == last:
+                gone.pop()
+            else:
+                hole = gone.pop(0)
+                places[hole] = places[last]
+                for buffer in (*self._keys, *self._values):
+                    buffer[hole] = buffer[last]
+            places.pop()
+        self.lengths = [self.lengths[row] for row in places]
+        self._settled = False
+        needed = _blocks(max(self.lengths, default=0) + 1)
+        if needed + 2 * _BLOCK < self.columns:
+            self._resize(len(self), needed)
+        return places
+
+    def suits(self, other: Group) -> bool:
+        """Whether the rows of ``other`` are read with these at less cost than apart."""
+        if self.prefix is not other.prefix:
+            return False
+        # Behind a prefix there are few own columns, and one product with the prefix serves all rows.
+        narrow = min(self, other, key=lambda group: group.columns)
+        return self.prefix is not None or abs(self.columns - other.columns) * len(narrow) <= _WASTE
+
+    def take_in(self, other: Group) -> None:
+        """Appends the rows of ``other``."""
+        rows = len(self) + len(other)
+        if rows > len(self._keys[0]) or other.columns > self.columns:
+            self._resize(rows, max(self.columns, other.columns))
+        fresh = slice(len(self), rows)
+        for mine, theirs in zip((*self._keys, *self._values), (*other._keys, *other._values), strict=True):
+            mine[fresh, :, : other.columns] = theirs[: len(other)]
+        self.lengths += other.lengths
+        self._settled = False
+
+    def _resize(self, rows: int, columns: int) -> None:
+        for kept in (self._keys, self._values):
+            for layer, old in enumerate(kept):
+                most, heads, had, width = old.shape
+                buffer = old.new_zeros(max(rows, most), heads, columns, width)
+                buffer[: len(self), :, : min(columns, had)] = old[: len(self), :, :columns]
+                kept[layer] = buffer
+        self._settled = False
+
+    def first_row(self, ids: tuple[int, ...]) -> Prefix:
+        """A copy of what the first row, whose tokens are ``ids``, holds of its own."""
+        keys, values = (
+            [layer[:1, :, : len(ids)].contiguous() for layer in kept] for kept in (self._keys, self._values)
+        )
+        return Prefix(ids, keys, values)
+
+
+class RowCache(Cache):
+    """The cache that a pass through the model fills: groups of rows, in the order of the pass's tokens.
+
+    It begins with groups whose prompts the first pass reads, row after row without padding.
+    """
+
+    def __init__(self, layers: int, groups: list[Group]) -> None:
+        super().__init__(layers=[_Layer(self, at) for at in range(layers)])
+        self.groups = groups
+        self.reading = True
+        """Whether a pass reads prompts; else it is a step of one token per row."""
+
+    def begin_step(self) -> torch.Tensor:
+        """The next pass is a step; the positions (B,) of its tokens."""
+        self.reading = False
+        return torch.cat([group.begin_step() for group in self.groups])
+
+    def spans(self) -> list[tuple[Group, int, int]]:
+        """The groups, with the first and the last (exclusive) of the pass's tokens that are theirs."""
+        ends = [0]
+        for group in self.groups:
+            ends.append(ends[-1] + (sum(group.lengths) if self.reading else len(group)))
+        return [(group, *span) for group, span in zip(self.groups, pairwise(ends), strict=True)]
+
+    def store(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> None:
+        """Takes the keys and values (N, H, D) of a pass's tokens in ``layer``."""
+        for group, first, last in self.spans():
+            if self.reading:
+                group.fill(key[first:last], value[first:last])
+            else:
+                group.append(layer, key[first:last], value[first:last])
+
+    def longest(self) -> int:
+        """The most own tokens that a row has."""
+        return max(max(group.lengths) for group in self.groups)
+
+
+class _Layer(CacheLayerMixin):
+    """Hands what transformers' model code gives one layer to the cache."""
+
+    def __init__(self, cache: RowCache, layer: int) -> None:
+        super().__init__()
+        self._cache, self._layer = cache, layer
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        _, heads, _, width = key_states.shape
-        self._allocate(heads, width, key_states)
-
-    def _allocate(self, heads: int, width: int, like: torch.Tensor) -> None:
-        self.end = max(self.lengths)
-        self.keys = like.new_zeros(self.rows, heads, width, self.end)
-        self.values = like.new_zeros(self.rows, heads, self.end, width)
-        self.is_initialized = True
-
-    def store(self, key: torch.Tensor, value: torch.Tensor) -> None:
-        """Takes the keys and values (N, H, D) of a pass: those of the prompts, row after row, or one token per row."""
-        if self.is_initialized:
-            self.reserve(self.rows, 0, 1)
-            self.keys[: self.rows, :, :, self.end] = key
-            self.values[: self.rows, :, self.end] = value
-            self.end += 1
-            return
-        self._allocate(key.shape[1], key.shape[2], key)
-        for row, (keys, values) in enumerate(zip(key.split(self.lengths), value.split(self.lengths), strict=True)):
-            first = self.end - len(keys)
-            self.keys[row, :, :, first:] = keys.permute(1, 2, 0)
-            self.values[row, :, first:] = values.transpose(0, 1)
+        """Nothing: a group's buffers come with its first keys."""
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """``store`` as transformers' model code calls it: prompts as one long row, (1, H, N, D), or (B, H, 1, D)."""
-        self.store(flat(key_states), flat(value_states))
+        self._cache.store(self._layer, flat(key_states), flat(value_states))
         return key_states, value_states
 
-    def own_keys(self) -> torch.Tensor:
-        """(B, H, D, S)."""
-        return self.keys[: self.rows, :, :, self.begin : self.end]
-
-    def own_values(self) -> torch.Tensor:
-        """(B, H, S, D)."""
-        return self.values[: self.rows, :, self.begin : self.end]
-
     def get_seq_length(self) -> int:
-        return self.length
+        return 0 if self._cache.reading else self._cache.longest()
 
     def get_max_length(self) -> int:
         return -1
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.length + query_length, 0
-
-    def move(self, source: int, target: int) -> None:
-        """Copies row ``source`` over row ``target``."""
-        keys, values = self.own_keys(), self.own_values()
-        keys[target] = keys[source]
-        values[target] = values[source]
-
-    def arrange(self, targets: torch.Tensor, sources: torch.Tensor) -> None:
-        """Puts the rows ``sources`` into the places ``targets``, which are the same rows in another order."""
-        keys, values = self.own_keys(), self.own_values()
-        keys[targets] = keys[sources]
-        values[targets] = values[sources]
-
-    def reserve(self, rows: int, left: int, right: int) -> None:
-        """Makes the window's buffer hold ``rows`` rows, ``left`` columns before the window and ``right`` after it."""
-        most, heads, columns, width = self.values.shape
-        if rows <= most and left <= self.begin and self.end + right <= columns:
-            return
-        keys, values, length = self.own_keys(), self.own_values(), self.length
-        columns = left + length + right + max(_GROWTH, (left + length + right) // 2)
-        most = max(rows, most)
-        self.keys = keys.new_zeros(most, heads, width, columns)
-        self.values = values.new_zeros(most, heads, columns, width)
-        self.begin, self.end = left, left + length
-        self.own_keys().copy_(keys)
-        self.own_values().copy_(values)
-
-    def take_in(self, other: RowLayer) -> None:
-        """Appends the rows of ``other``, both right-aligned; the window grows to the left where ``other`` is longer."""
-        more = max(0, other.length - self.length)
-        self.reserve(self.rows + other.rows, more, 1)
-        self.begin -= more
-        fresh = slice(self.rows, self.rows + other.rows)
-        self.keys[fresh, :, :, self.end - other.length : self.end] = other.own_keys()
-        self.values[fresh, :, self.end - other.length : self.end] = other.own_values()
-        self.rows += other.rows
+        return self.get_seq_length() + query_length, 0
 
 
 def flat(states: torch.Tensor) -> torch.Tensor:
-    """(N, H, D) from what transformers' model code hands over: prompts in one long row, or a token per row."""
+    """(N, H, D) from the layouts of transformers' model code: prompts in one long row (1, H, N, D), or (B, H, 1, D)."""
     return states[0].transpose(0, 1) if states.shape[0] == 1 else states[:, :, 0]
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """The rows ``first`` to ``last`` (exclusive), behind one prefix or none; ``skip`` leading columns hide in all."""
-
-    prefix: Prefix | None
-    first: int
-    last: int
-    skip: int
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """Prompts read in one pass, row after row without padding: the tokens of each, all behind one prefix or none."""
-
-    prefix: Prefix | None
-    lengths: tuple[int, ...]
-
-
-def contiguous(prefixes: Sequence[Prefix | None]) -> list[int]:
-    """An order of rows in which those behind the same prefix stand together, and as few as possible move.
-
-    The row of index ``order[place]`` goes to ``place``.
-    """
-    ids = [id(prefix) for prefix in prefixes]
-    order = [-1] * len(ids)
-    begin = 0
-    for key in dict.fromkeys(ids):
-        rows = [row for row, other in enumerate(ids) if other == key]
-        span = range(begin, begin + len(rows))
-        begin = span.stop
-        misplaced = [row for row in rows if row not in span]
-        for place in span:
-            order[place] = place if ids[place] == key else misplaced.pop()
-    return order
-
-
-class RowCache(Cache):
-    """The cache that a pass through the model fills: own columns per row, each row behind a shared prefix or none.
-
-    It begins with the prompts of rows behind one prefix, of ``lengths`` tokens each, which the first pass reads.
-    """
-
-    def __init__(self, layers: int, prefix: Prefix | None, lengths: Sequence[int]) -> None:
-        self.row_layers = [RowLayer(lengths) for _ in range(layers)]
-        super().__init__(layers=list(self.row_layers))
-        self.prefixes: list[Prefix | None] = [prefix] * len(lengths)
-        self.reading: Reading | None = Reading(prefix, tuple(lengths))
-        """What the next pass reads; None for a step of one token per row."""
-        self.parts: tuple[Part, ...] | None = None
-        """The rows by their prefix; None where that has to be found anew."""
-        self.mask: torch.Tensor | None = None
-        """To be added to a step's scores, (B, 1, 1, S); None where no column is padding."""
-
-    @property
-    def length(self) -> int:
-        """S, the number of own columns."""
-        return self.row_layers[0].length
-
-    @property
-    def prefix_lengths(self) -> list[int]:
-        """P of every row, the number of shared tokens in front of its own columns."""
-        return [len(prefix) if prefix is not None else 0 for prefix in self.prefixes]
-
-    def first_row(self, ids: tuple[int, ...]) -> Prefix:
-        """A copy of what the first row, whose tokens are ``ids``, holds of its own."""
-        keys = [layer.own_keys()[:1].transpose(2, 3).contiguous() for layer in self.row_layers]
-        return Prefix(ids, keys, [layer.own_values()[:1].clone() for layer in self.row_layers])
-
-    def begin_step(self, pads: Sequence[int]) -> None:
-        """The next pass is a step of one token per row, whose padding columns are ``pads``.
-
-        The rows behind a prefix stand together.
-        """
-        self.reading = None
-        if self.parts is None:
-            prefixes = self.prefixes
-            starts = [row for row in range(len(prefixes)) if row == 0 or prefixes[row] is not prefixes[row - 1]]
-            spans = zip(starts, [*starts[1:], len(prefixes)], strict=True)
-            self.parts = tuple(Part(prefixes[first], first, last, min(pads[first:last])) for first, last in spans)
-        self.mask = None
-        if any(pads):
-            like = self.row_layers[0].keys
-            columns = torch.arange(self.length + 1, device=like.device)
-            hidden = columns < torch.tensor(pads, device=like.device)[:, None]
-            mask = torch.zeros(hidden.shape, dtype=like.dtype, device=like.device)
-            self.mask = mask.masked_fill_(hidden, float("-inf"))[:, None, None]
-
-    def arrange(self, order: Sequence[int]) -> None:
-        """Puts the row ``order[place]`` at ``place``; rows that stay are not touched."""
-        moved = [place for place, row in enumerate(order) if place != row]
-        device = self.row_layers[0].keys.device
-        targets = torch.tensor(moved, device=device)
-        sources = torch.tensor([order[place] for place in moved], device=device)
-        for layer in self.row_layers:
-            layer.arrange(targets, sources)
-        self.prefixes = [self.prefixes[row] for row in order]
-        self.parts = None
-
-    def replace(self, source: int, target: int) -> None:
-        """Puts the row ``source`` in the place of the row ``target``, which is finished."""
-        for layer in self.row_layers:
-            layer.move(source, target)
-        self.prefixes[target] = self.prefixes[source]
-        self.parts = None
-
-    def cut(self, rows: int) -> None:
-        """Keeps the first ``rows`` rows only."""
-        for layer in self.row_layers:
-            layer.rows = rows
-        del self.prefixes[rows:]
-        self.parts = None
-
-    def trim(self, columns: int) -> None:
-        """Drops leading columns that are padding in every row."""
-        for layer in self.row_layers:
-            layer.begin += columns
-        self.parts = None
-
-    def take_in(self, other: RowCache) -> None:
-        """Appends the rows of ``other``."""
-        for layer, more in zip(self.row_layers, other.row_layers, strict=True):
-            layer.take_in(more)
-        self.prefixes += other.prefixes
-        self.parts = None
+def _blocks(columns: int) -> int:
+    return -(-columns // _BLOCK) * _BLOCK
