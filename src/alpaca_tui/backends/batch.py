@@ -47,6 +47,10 @@ class Row:
         self.ids.append(token)
         if token in eos_ids:
             self.finish = "eos"
+        elif self.choices:
+            # The chances of the choices as the first token have said all that is asked.
+            self.stream.push(token)
+            self.finish = "stop"
         elif self.stream.push(token):
             self.finish = "stop"
         elif self.loop.push(token):

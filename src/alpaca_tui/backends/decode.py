@@ -17,8 +17,9 @@ from alpaca_tui.core.errors import AlpacaError, Cancelled
 MIN_SHARED = 64  # tokens; a shorter common prefix is not worth a pass of its own
 REMEMBERED = 8  # prompts that came alone: what a later one shares with them is worth keeping
 KEPT_PREFIXES = 3  # the templates of a recipe that begin with examples
-PREFILL_TOKENS = 16_384  # tokens read in one forward pass at most, which bounds its activations
-SHORT = 4  # tokens; rows that may say no more are decoded at once and never join the batch
+# Tokens read in one pass at most, which bounds its activations and, on a CPU, how long the rows in flight stand still;
+# there a pass gains nothing from more.
+PREFILL_TOKENS = {"cpu": 2_048, "cuda": 16_384}
 
 
 def common_prefix(prompts: Sequence[list[int]]) -> int:
@@ -44,6 +45,7 @@ class Decoder:
         self.device = device
         self.layers = int(config.num_hidden_layers)
         self.vocab_size = int(config.vocab_size)
+        self._at_once = PREFILL_TOKENS.get(device.type, 2_048)
         self._prefixes: list[Prefix] = []  # the most recently used last
         self._lone: deque[tuple[int, ...]] = deque(maxlen=REMEMBERED)
 
@@ -71,13 +73,13 @@ class Decoder:
                     raise Cancelled
                 free = batch_size - (len(batch.rows) if batch else 0)
                 # Reading a prompt stalls the rows in flight, so newcomers come a few at a time.
-                worthwhile = free >= max(1, batch_size // 4)
+                worthwhile = free >= max(1, batch_size // 6)
                 if batch is not None and worthwhile and not waiting and not asked:
                     waiting.extend(more(free))
                     asked = not waiting
                 if waiting and (batch is None or worthwhile):
                     prefix = self._prefix([row.prompt for row in waiting])
-                    fresh, finished = self._admit(self._take(waiting, free, prefix), prefix)
+                    fresh, finished = self._settle(self._begin(self._take(waiting, free, prefix), prefix))
                     batch = self._merge(batch, fresh)
                 else:
                     assert batch is not None
@@ -93,22 +95,13 @@ class Decoder:
         tokens = 0
         while waiting and len(rows) < free:
             tokens += len(waiting[0].prompt) - shared
-            if rows and tokens > PREFILL_TOKENS:
+            if rows and tokens > self._at_once:
                 break
             rows.append(waiting.popleft())
         return rows
 
-    def _admit(self, rows: list[Row], prefix: Prefix | None) -> tuple[Batch | None, list[Row]]:
-        """Reads the prompts of ``rows`` (what follows the prefix) and draws their first tokens, all of those of
-        short answers. Returns those that go on, and those that are finished."""
-        left, finished = self._settle(self._begin(rows, prefix))
-        while left is not None and all(row.limit <= SHORT for row in rows):
-            self._step(left)
-            left, more = self._settle(left)
-            finished += more
-        return left, finished
-
     def _begin(self, rows: list[Row], prefix: Prefix | None) -> Batch:
+        """Reads the prompts of ``rows`` (what follows the prefix) and draws their first tokens."""
         for row in rows:
             row.start()
         shared = len(prefix) if prefix is not None else 0
@@ -227,8 +220,8 @@ class Decoder:
 
     def _extend(self, known: Prefix | None, wanted: tuple[int, ...]) -> Prefix:
         rest = wanted[len(known) if known is not None else 0 :]
-        for begin in range(0, len(rest), PREFILL_TOKENS):
-            part = rest[begin : begin + PREFILL_TOKENS]
+        for begin in range(0, len(rest), self._at_once):
+            part = rest[begin : begin + self._at_once]
             cache, _ = self._read([list(part)], known)
             read = cache.groups[0].first_row(part)
             known = known.joined(read) if known is not None else read
