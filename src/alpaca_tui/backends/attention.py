@@ -13,7 +13,7 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from alpaca_tui.backends.kvcache import Group, RowCache, flat
@@ -40,7 +40,7 @@ def attend(
             seen.append(read(query[among], key[among], value[among], group, layer, scale))
         else:
             seen.append(_step(query[among], group, layer))
-    return torch.cat(seen) if len(seen) > 1 else seen[0]
+    return _all(seen)
 
 
 def attend_in_transformers(
@@ -70,21 +70,40 @@ def _step(query: torch.Tensor, group: Group, layer: int) -> torch.Tensor:
     ``query`` (B, H·G, D) is scaled. The softmax takes and gives the model's type; it sums in fp32 all the same.
     """
     rows, _, width = query.shape
-    keys, values = group.keys(layer), group.values(layer)
-    heads = keys.shape[1]
+    heads = group.blocks[0].keys(layer).shape[1]
     asking = query.reshape(rows, heads, -1, width)
-    scores = torch.matmul(asking, keys.transpose(2, 3)) + group.mask
+    spans = group.spans()
+    scores = [
+        torch.matmul(asking[first:last], block.keys(layer).transpose(2, 3)) + block.mask for block, first, last in spans
+    ]
     if group.prefix is None:
-        return torch.matmul(torch.softmax(scores, dim=-1), values).view(query.shape)
+        told = [
+            torch.matmul(torch.softmax(own, dim=-1), block.values(layer))
+            for own, (block, _, _) in zip(scores, spans, strict=True)
+        ]
+        return _all(told).view(query.shape)
     key, value = group.prefix.keys[layer][0], group.prefix.values[layer][0]
     # (H, B·G, ...): the queries of all rows to one head of the prefix.
     stacked = asking.transpose(0, 1).reshape(heads, -1, width)
-    scores = scores.transpose(0, 1).reshape(heads, stacked.shape[1], -1)
-    weights = torch.softmax(torch.cat([torch.matmul(stacked, key.transpose(1, 2)), scores], dim=-1), dim=-1)
-    shared, own = weights.split([group.shared, group.columns], dim=-1)
+    own = _beside(scores).transpose(0, 1).reshape(heads, stacked.shape[1], -1)
+    weights = torch.softmax(torch.cat([torch.matmul(stacked, key.transpose(1, 2)), own], dim=-1), dim=-1)
+    shared, own = weights.split([group.shared, own.shape[-1]], dim=-1)
     on_prefix = torch.matmul(shared, value).view(heads, rows, -1, width).transpose(0, 1)
-    on_own = torch.matmul(own.view(heads, rows, -1, group.columns).transpose(0, 1), values)
-    return (on_prefix + on_own).reshape(query.shape)
+    own = own.view(heads, rows, -1, own.shape[-1]).transpose(0, 1)
+    told = [torch.matmul(own[first:last, ..., : block.columns], block.values(layer)) for block, first, last in spans]
+    return (on_prefix + _all(told)).reshape(query.shape)
+
+
+def _beside(scores: list[torch.Tensor]) -> torch.Tensor:
+    """The scores of several blocks (B, H, G, C), as wide as the widest; nothing is seen beyond a block's own."""
+    if len(scores) == 1:
+        return scores[0]
+    widest = max(own.shape[-1] for own in scores)
+    return torch.cat([pad(own, (0, widest - own.shape[-1]), value=float("-inf")) for own in scores])
+
+
+def _all(parts: list[torch.Tensor]) -> torch.Tensor:
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 def _read_on_cpu(
@@ -96,12 +115,12 @@ def _read_on_cpu(
         repeats = query.shape[1] // key.shape[1]
         if repeats > 1:
             key, value = key.repeat_interleave(repeats, dim=1), value.repeat_interleave(repeats, dim=1)
-        seen = [_among(query, key, value, piece) for piece in _pieces(group.lengths, _ALONE)]
+        seen = [_among(query, key, value, piece) for piece in _pieces(group.blocks[0].lengths, _ALONE)]
     else:
         shared = group.prefix.keys[layer][0], group.prefix.values[layer][0]
-        runs = _runs(_pieces(group.lengths, _BEHIND), _BEHIND)
+        runs = _runs(_pieces(group.blocks[0].lengths, _BEHIND), _BEHIND)
         seen = [_behind(query, key, value, shared, run) for run in runs]
-    return torch.cat(seen) if len(seen) > 1 else seen[0]
+    return _all(seen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +164,7 @@ def _among(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, piece: _
     queries = query[piece.first : piece.last].transpose(0, 1)
     keys, values = (states[piece.begin : piece.last].transpose(0, 1) for states in (key, value))
     scores = torch.matmul(queries, keys.transpose(1, 2))
-    scores += _future(*scores.shape[1:], query)
+    scores += _future(scores.shape[1], scores.shape[2], query)
     return torch.matmul(torch.softmax(scores, dim=-1), values).transpose(0, 1)
 
 
@@ -176,7 +195,7 @@ def _behind(
     asking = asking.view(heads, -1, rows, asking.shape[1] // rows, width).transpose(1, 2)
     own_key, own_value = (states.reshape(heads, rows, 1, -1, width) for states in (own_key, own_value))
     scores = torch.matmul(asking.flatten(2, 3), own_key[:, :, 0].transpose(2, 3)).view(*asking.shape[:4], -1)
-    own = (scores + _future(*scores.shape[-2:], query)).transpose(1, 2).flatten(0, 1).flatten(1, 2)
+    own = (scores + _future(scores.shape[3], scores.shape[4], query)).transpose(1, 2).flatten(0, 1).flatten(1, 2)
     if rows > 1:
         own = own[:, real]
     weights = torch.softmax(torch.cat([on_prefix, own], dim=-1), dim=-1)
@@ -215,7 +234,7 @@ def _read(
     """Row by row with torch's own kernels. The copy of the prefix lives for this row and layer alone."""
     share = query.shape[1] // key.shape[1]
     seen: list[torch.Tensor] = []
-    for asking, asked, told in zip(*(each.split(group.lengths) for each in (query, key, value)), strict=True):
+    for asking, asked, told in zip(*(each.split(group.blocks[0].lengths) for each in (query, key, value)), strict=True):
         queries, keys, values = (states.transpose(0, 1)[None] for states in (asking, asked, told))
         hidden = None
         if group.prefix is not None:
@@ -226,7 +245,7 @@ def _read(
             keys, values = keys.repeat_interleave(share, dim=1), values.repeat_interleave(share, dim=1)
         out = scaled_dot_product_attention(queries, keys, values, hidden, is_causal=hidden is None, scale=scale)
         seen.append(out[0].transpose(0, 1))
-    return torch.cat(seen)
+    return _all(seen)
 
 
 AttentionInterface.register(ATTENTION, attend_in_transformers)

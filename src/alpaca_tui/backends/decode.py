@@ -8,10 +8,12 @@ from typing import Any
 
 import torch
 
-from alpaca_tui.backends.batch import Batch, Row
+from alpaca_tui.backends.batch import Batch
+from alpaca_tui.backends.block import Block
 from alpaca_tui.backends.forward import Forward
 from alpaca_tui.backends.kvcache import Group, Prefix, RowCache
 from alpaca_tui.backends.logits import Sampler
+from alpaca_tui.backends.rows import Row
 from alpaca_tui.core.errors import AlpacaError, Cancelled
 
 MIN_SHARED = 64  # tokens; a shorter common prefix is not worth a pass of its own
@@ -106,27 +108,32 @@ class Decoder:
             row.start()
         shared = len(prefix) if prefix is not None else 0
         suffixes = [row.prompt[shared:] for row in rows]
-        cache, logits = self._read(suffixes, prefix)
+        cache, logits = self._read(suffixes, prefix, rows)
         for at, row in enumerate(rows):
             if row.choices:
                 chances = torch.log_softmax(logits[at], dim=-1)[row.choices]
                 row.choice_logprobs = tuple(chances.tolist())
         sampler = self._sampler(rows)
         self._draw(rows, sampler, logits)
-        return Batch([rows], cache, sampler)
+        return Batch(cache, sampler)
 
     def _step(self, batch: Batch) -> None:
         """One token more for every row."""
+        if batch.cache.part():
+            batch.sampler = self._sampler(batch.rows)
         rows = batch.rows
         positions = batch.cache.begin_step()
         newest = torch.tensor([row.ids[-1] for row in rows], device=self.device)
         self._draw(rows, batch.sampler, self._logits(newest, positions, batch.cache))
 
-    def _read(self, suffixes: list[list[int]], prefix: Prefix | None) -> tuple[RowCache, torch.Tensor]:
-        """Runs ``suffixes``, each behind ``prefix``, through the model; their cache and fp32 logits (B, V)."""
+    def _read(
+        self, suffixes: list[list[int]], prefix: Prefix | None, rows: Sequence[Row] = ()
+    ) -> tuple[RowCache, torch.Tensor]:
+        """Runs ``suffixes``, each behind ``prefix``, through the model; their cache, as that of ``rows``, and fp32
+        logits (B, V)."""
         shared = len(prefix) if prefix is not None else 0
         lengths = [len(suffix) for suffix in suffixes]
-        cache = RowCache(self.layers, [Group(prefix, lengths)])
+        cache = RowCache(self.layers, [Group(prefix, [Block(lengths, rows)])])
         tokens = torch.tensor([token for suffix in suffixes for token in suffix], device=self.device)
         positions = torch.cat([torch.arange(shared, shared + length, device=self.device) for length in lengths])
         last = torch.tensor(lengths, device=self.device).cumsum(0) - 1
@@ -167,7 +174,7 @@ class Decoder:
     def _settle(self, batch: Batch) -> tuple[Batch | None, list[Row]]:
         """The batch without its finished rows, None when nobody is left, and these rows."""
         finished = batch.settle()
-        if not batch.members:
+        if not batch.cache.groups:
             return None, finished
         if finished:
             batch.sampler = self._sampler(batch.rows)
@@ -223,7 +230,7 @@ class Decoder:
         for begin in range(0, len(rest), self._at_once):
             part = rest[begin : begin + self._at_once]
             cache, _ = self._read([list(part)], known)
-            read = cache.groups[0].first_row(part)
+            read = Prefix(part, *cache.groups[0].blocks[0].own(len(part)))
             known = known.joined(read) if known is not None else read
         assert known is not None
         return known

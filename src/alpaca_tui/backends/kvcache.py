@@ -1,20 +1,17 @@
 """Keys and values of a batch: prefixes that rows share, each held once, and what each row adds to its own.
 
-Shapes: N tokens of one pass, B rows of a group, H key/value heads, C columns, P prefix tokens, D elements per head. A
-row's own tokens are the first columns of its group's buffer; the rest is masked.
+Shapes: N tokens of one pass, B rows, H key/value heads, P prefix tokens, D elements per head.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-_BLOCK = 32  # columns by which buffers grow, so that shapes, for which a CPU's kernels are prepared, change seldom
-_WASTE = 512  # columns read in vain at a step: about as long as the calls for one more group take
+from alpaca_tui.backends.block import Block
 
 
 class Prefix:
@@ -48,141 +45,43 @@ class Prefix:
 
 
 class Group:
-    """Rows behind one prefix, or behind none: their own columns, per layer (B, H, C, D).
+    """The rows behind one prefix, or behind none, in blocks of rows that are about as long."""
 
-    The buffers are read whole: a CPU's batched product copies an operand that is a part of something. What a row does
-    not fill is finite, whatever it is: it is masked, and only NaN would get through a mask.
-    """
-
-    def __init__(self, prefix: Prefix | None, lengths: Sequence[int]) -> None:
+    def __init__(self, prefix: Prefix | None, blocks: list[Block]) -> None:
         self.prefix = prefix
-        self.lengths = list(lengths)
-        self.mask = torch.empty(0)
-        """To be added to the scores of a step, (B, 1, 1, C)."""
-        self._places = torch.empty(0)  # (B,) of the rows' next columns
-        self._keys: list[torch.Tensor] = []
-        self._values: list[torch.Tensor] = []
-        self._settled = False  # mask and places fit the rows
+        self.blocks = blocks
 
     def __len__(self) -> int:
-        return len(self.lengths)
-
-    @property
-    def columns(self) -> int:
-        """C."""
-        return self._keys[0].shape[2]
+        return sum(map(len, self.blocks))
 
     @property
     def shared(self) -> int:
         """P."""
         return len(self.prefix) if self.prefix is not None else 0
 
-    def keys(self, layer: int) -> torch.Tensor:
-        return self._keys[layer][: len(self)]
+    def spans(self) -> list[tuple[Block, int, int]]:
+        """The blocks, with the first and the last (exclusive) of the group's rows that are theirs."""
+        ends = [0]
+        for block in self.blocks:
+            ends.append(ends[-1] + len(block))
+        return [(block, *span) for block, span in zip(self.blocks, pairwise(ends), strict=True)]
 
-    def values(self, layer: int) -> torch.Tensor:
-        return self._values[layer][: len(self)]
-
-    def fill(self, key: torch.Tensor, value: torch.Tensor) -> None:
-        """Takes the next layer's keys and values (N, H, D) of the rows' prompts, row after row."""
-        _, heads, width = key.shape
-        shape = len(self), heads, _blocks(max(self.lengths) + 1), width
-        for states, kept in ((key, self._keys), (value, self._values)):
-            buffer = states.new_zeros(shape)
-            for row, own in enumerate(states.split(self.lengths)):
-                buffer[row, :, : len(own)] = own.transpose(0, 1)
-            kept.append(buffer)
-
-    def append(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> None:
-        """Takes the keys and values (B, H, D) of one token per row, for which ``begin_step`` made room."""
-        rows = torch.arange(len(self), device=key.device)
-        self._keys[layer][rows, :, self._places] = key
-        self._values[layer][rows, :, self._places] = value
-
-    def begin_step(self) -> torch.Tensor:
-        """Makes room for one token more per row; their positions (B,)."""
-        if max(self.lengths) >= self.columns:
-            self._resize(len(self), self.columns + _BLOCK)
-        if self._settled:
-            self._places += 1
-        else:
-            self._settle()
-        self.mask[torch.arange(len(self), device=self.mask.device), 0, 0, self._places] = 0
-        self.lengths = [length + 1 for length in self.lengths]
-        return self._places + self.shared
-
-    def _settle(self) -> None:
-        like = self._keys[0]
-        self._places = torch.tensor(self.lengths, device=like.device)
-        hidden = torch.arange(self.columns, device=like.device) >= self._places[:, None]
-        mask = torch.zeros(hidden.shape, dtype=like.dtype, device=like.device)
-        self.mask = mask.masked_fill_(hidden, float("-inf"))[:, None, None]
-        self._settled = True
-
-    def keep(self, kept: Sequence[int]) -> list[int]:
-        """Drops every row but ``kept``; the row that then stands at each place.
-
-        The last rows take the places of those that leave, so nothing else moves.
-        """
-        places = list(range(len(self)))
-        gone = sorted(set(places) - set(kept))
-        while gone:
-            last = len(places) - 1
-            if gone[-1] == last:
-                gone.pop()
+    def unite(self) -> None:
+        """Drops empty blocks and joins those that are read together at less cost than apart."""
+        united: list[Block] = []
+        for block in filter(len, self.blocks):
+            home = next((other for other in united if other.suits(block)), None)
+            if home is None:
+                united.append(block)
             else:
-                hole = gone.pop(0)
-                places[hole] = places[last]
-                for buffer in (*self._keys, *self._values):
-                    buffer[hole] = buffer[last]
-            places.pop()
-        self.lengths = [self.lengths[row] for row in places]
-        self._settled = False
-        needed = _blocks(max(self.lengths, default=0) + 1)
-        if needed + 2 * _BLOCK < self.columns:
-            self._resize(len(self), needed)
-        return places
-
-    def suits(self, other: Group) -> bool:
-        """Whether the rows of ``other`` are read with these at less cost than apart."""
-        if self.prefix is not other.prefix:
-            return False
-        # Behind a prefix there are few own columns, and one product with the prefix serves all rows.
-        narrow = min(self, other, key=lambda group: group.columns)
-        return self.prefix is not None or abs(self.columns - other.columns) * len(narrow) <= _WASTE
-
-    def take_in(self, other: Group) -> None:
-        """Appends the rows of ``other``."""
-        rows = len(self) + len(other)
-        if rows > len(self._keys[0]) or other.columns > self.columns:
-            self._resize(rows, max(self.columns, other.columns))
-        fresh = slice(len(self), rows)
-        for mine, theirs in zip((*self._keys, *self._values), (*other._keys, *other._values), strict=True):
-            mine[fresh, :, : other.columns] = theirs[: len(other)]
-        self.lengths += other.lengths
-        self._settled = False
-
-    def _resize(self, rows: int, columns: int) -> None:
-        for kept in (self._keys, self._values):
-            for layer, old in enumerate(kept):
-                most, heads, had, width = old.shape
-                buffer = old.new_zeros(max(rows, most), heads, columns, width)
-                buffer[: len(self), :, : min(columns, had)] = old[: len(self), :, :columns]
-                kept[layer] = buffer
-        self._settled = False
-
-    def first_row(self, ids: tuple[int, ...]) -> Prefix:
-        """A copy of what the first row, whose tokens are ``ids``, holds of its own."""
-        keys, values = (
-            [layer[:1, :, : len(ids)].contiguous() for layer in kept] for kept in (self._keys, self._values)
-        )
-        return Prefix(ids, keys, values)
+                home.take_in(block)
+        self.blocks = united
 
 
 class RowCache(Cache):
     """The cache that a pass through the model fills: groups of rows, in the order of the pass's tokens.
 
-    It begins with groups whose prompts the first pass reads, row after row without padding.
+    It begins with groups of one block, whose prompts the first pass reads, row after row without padding.
     """
 
     def __init__(self, layers: int, groups: list[Group]) -> None:
@@ -191,29 +90,41 @@ class RowCache(Cache):
         self.reading = True
         """Whether a pass reads prompts; else it is a step of one token per row."""
 
+    def part(self) -> bool:
+        """Gives rows that have become much longer than their neighbours blocks of their own; whether rows moved."""
+        moved = False
+        for group in self.groups:
+            for block in list(group.blocks):
+                if block.full and (parted := block.longest()):
+                    group.blocks.append(block.split_off(parted))
+                    moved = True
+        return moved
+
     def begin_step(self) -> torch.Tensor:
         """The next pass is a step; the positions (B,) of its tokens."""
         self.reading = False
-        return torch.cat([group.begin_step() for group in self.groups])
+        return torch.cat([block.begin_step() + group.shared for group in self.groups for block in group.blocks])
 
     def spans(self) -> list[tuple[Group, int, int]]:
         """The groups, with the first and the last (exclusive) of the pass's tokens that are theirs."""
         ends = [0]
         for group in self.groups:
-            ends.append(ends[-1] + (sum(group.lengths) if self.reading else len(group)))
+            ends.append(ends[-1] + (sum(group.blocks[0].lengths) if self.reading else len(group)))
         return [(group, *span) for group, span in zip(self.groups, pairwise(ends), strict=True)]
 
     def store(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> None:
         """Takes the keys and values (N, H, D) of a pass's tokens in ``layer``."""
         for group, first, last in self.spans():
             if self.reading:
-                group.fill(key[first:last], value[first:last])
-            else:
-                group.append(layer, key[first:last], value[first:last])
+                group.blocks[0].fill(key[first:last], value[first:last])
+                continue
+            for block, begin, end in group.spans():
+                among = slice(first + begin, first + end)
+                block.append(layer, key[among], value[among])
 
     def longest(self) -> int:
         """The most own tokens that a row has."""
-        return max(max(group.lengths) for group in self.groups)
+        return max(max(block.lengths) for group in self.groups for block in group.blocks)
 
 
 class _Layer(CacheLayerMixin):
@@ -245,7 +156,3 @@ class _Layer(CacheLayerMixin):
 def flat(states: torch.Tensor) -> torch.Tensor:
     """(N, H, D) from the layouts of transformers' model code: prompts in one long row (1, H, N, D), or (B, H, 1, D)."""
     return states[0].transpose(0, 1) if states.shape[0] == 1 else states[:, :, 0]
-
-
-def _blocks(columns: int) -> int:
-    return -(-columns // _BLOCK) * _BLOCK

@@ -18,11 +18,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from alpaca_tui.backends.base import IsCancelled, More, OnDone, OnText, never
-from alpaca_tui.backends.batch import Row
 from alpaca_tui.backends.decode import Decoder
 from alpaca_tui.backends.forward import ready
 from alpaca_tui.backends.logits import check_params
 from alpaca_tui.backends.memory import choose_dtype, fitting_rows, is_out_of_memory
+from alpaca_tui.backends.rows import Row
 from alpaca_tui.core.errors import AlpacaError, UsageError
 from alpaca_tui.core.records import Completion, Request
 
