@@ -235,8 +235,8 @@ def compare(args: argparse.Namespace, other: Other, batch: int) -> dict[str, Any
     """Both sides at one batch size."""
     from dataclasses import asdict, replace
 
-    from alpaca_tui.backends.decode import common_prefix
     from alpaca_tui.backends.local import LocalBackend
+    from alpaca_tui.backends.prefixes import common_prefix
     from alpaca_tui.core.records import Request
     from alpaca_tui.jobs.models import ensure_embedded
 

@@ -12,10 +12,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from alpaca_tui.backends import memory
-from alpaca_tui.backends.decode import Decoder, common_prefix
+from alpaca_tui.backends.decode import Decoder
 from alpaca_tui.backends.detokenize import StreamText
 from alpaca_tui.backends.local import LocalBackend, load_model
 from alpaca_tui.backends.logits import Sampler, full_draw, nucleus_draw
+from alpaca_tui.backends.prefixes import common_prefix
 from alpaca_tui.core.errors import AlpacaError, Cancelled, UsageError
 from alpaca_tui.core.records import Completion, Request, SamplingParams
 
@@ -119,7 +120,7 @@ def test_prefixes_are_kept_for_a_recipe_s_templates_only(tiny: LocalBackend) -> 
     for stage in ("one", "two", "three", "four"):
         start = " ".join([stage] * 90)
         texts(tiny, [f"{start} a", f"{start} b"], greedy(1))
-    assert len(tiny._decoder._prefixes) == 3
+    assert tiny._decoder.prefixes is not None and len(tiny._decoder.prefixes) == 3
 
 
 def test_finished_rows_leave_and_others_take_their_place(tiny_llama_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

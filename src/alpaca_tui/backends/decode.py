@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,44 +13,52 @@ from alpaca_tui.backends.batch import Batch
 from alpaca_tui.backends.block import Block
 from alpaca_tui.backends.forward import Forward
 from alpaca_tui.backends.kvcache import Group, Prefix, RowCache
+from alpaca_tui.backends.lanes import Lanes
 from alpaca_tui.backends.logits import Sampler
+from alpaca_tui.backends.prefixes import Prefixes
 from alpaca_tui.backends.rows import Row
 from alpaca_tui.core.errors import AlpacaError, Cancelled
 
-MIN_SHARED = 64  # tokens; a shorter common prefix is not worth a pass of its own
-REMEMBERED = 8  # prompts that came alone: what a later one shares with them is worth keeping
-KEPT_PREFIXES = 3  # the templates of a recipe that begin with examples
 # Tokens read in one pass at most, which bounds its activations and, on a CPU, how long the rows in flight stand still;
 # there a pass gains nothing from more.
 PREFILL_TOKENS = {"cpu": 2_048, "cuda": 16_384}
-
-
-def common_prefix(prompts: Sequence[list[int]]) -> int:
-    """The number of leading tokens that all prompts share, at least one token short of the shortest prompt."""
-    first, last = min(prompts), max(prompts)  # in lexical order these two differ the soonest
-    limit = min(len(prompt) for prompt in prompts) - 1
-    return next((at for at in range(limit) if first[at] != last[at]), limit)
 
 
 def _no_more(free: int) -> Sequence[Row]:
     return ()
 
 
+def _busy(batches: Sequence[Batch | None]) -> list[tuple[int, Batch]]:
+    """The lanes that have rows, with their batches."""
+    return [(at, batch) for at, batch in enumerate(batches) if batch is not None]
+
+
 class Decoder:
-    """Completes rows with a causal language model, from its ``config`` (transformers') and its ``forward``."""
+    """Completes rows with a causal language model, from its ``config`` (transformers') and its ``forward``.
+
+    On a CPU the rows go in ``lanes``, each a batch with a thread of its own: a step is made of hundreds of short
+    operations, and two threads that share each of them wait for each other more than two that share none. The lanes
+    take every step together, so that the same calls always meet in the same batches.
+    """
 
     def __init__(
-        self, forward: Forward, config: Any, device: torch.device, eos_ids: frozenset[int], *, share_prefix: bool = True
+        self,
+        forward: Forward,
+        config: Any,
+        device: torch.device,
+        eos_ids: frozenset[int],
+        *,
+        share_prefix: bool = True,
+        lanes: int = 1,
     ) -> None:
         self.forward = forward
         self.eos_ids = eos_ids
-        self.share_prefix = share_prefix
         self.device = device
         self.layers = int(config.num_hidden_layers)
         self.vocab_size = int(config.vocab_size)
+        self.prefixes = Prefixes(self._extend) if share_prefix else None
+        self.lanes = Lanes(lanes)
         self._at_once = PREFILL_TOKENS.get(device.type, 2_048)
-        self._prefixes: list[Prefix] = []  # the most recently used last
-        self._lone: deque[tuple[int, ...]] = deque(maxlen=REMEMBERED)
 
     def run(
         self,
@@ -68,63 +77,90 @@ class Decoder:
         that yields NaN, and torch's out-of-memory errors as they are.
         """
         with torch.inference_mode():
-            batch: Batch | None = None
+            batches: list[Batch | None] = [None] * self.lanes.count
             asked = False  # for more rows in vain, since one has finished
-            while waiting or batch is not None:
+            while waiting or _busy(batches):
                 if cancelled():
                     raise Cancelled
-                free = batch_size - (len(batch.rows) if batch else 0)
+                active = sum(len(batch.rows) for _, batch in _busy(batches))
+                free = batch_size - active
                 # Reading a prompt stalls the rows in flight, so newcomers come a few at a time.
                 worthwhile = free >= max(1, batch_size // 6)
-                if batch is not None and worthwhile and not waiting and not asked:
+                if active and worthwhile and not waiting and not asked:
                     waiting.extend(more(free))
                     asked = not waiting
-                if waiting and (batch is None or worthwhile):
-                    prefix = self._prefix([row.prompt for row in waiting])
-                    fresh, finished = self._settle(self._begin(self._take(waiting, free, prefix), prefix))
-                    batch = self._merge(batch, fresh)
+                if waiting and (not active or worthwhile):
+                    finished = self._admit(batches, waiting, free)
                 else:
-                    assert batch is not None
-                    self._step(batch)
-                    batch, finished = self._settle(batch)
+                    finished = self._results(batches, {at: partial(self._step, batch) for at, batch in _busy(batches)})
                 asked = asked and not finished
-                on_step(batch.rows if batch else (), finished)
+                on_step([row for _, batch in _busy(batches) for row in batch.rows], finished)
+
+    def _admit(self, batches: list[Batch | None], waiting: deque[Row], free: int) -> list[Row]:
+        """Reads the prompts of the next rows, as many as are free, and draws their first tokens; those that finish."""
+        prefix = self.prefixes.of([row.prompt for row in waiting]) if self.prefixes is not None else None
+        shares = self.lanes.shares(batches, self._take(waiting, free, prefix))
+        tasks = {at: partial(self._begin, batches[at], share, prefix) for at, share in enumerate(shares) if share}
+        return self._results(batches, tasks)
+
+    def _results(
+        self, batches: list[Batch | None], tasks: Mapping[int, Callable[[], tuple[Batch | None, list[Row]]]]
+    ) -> list[Row]:
+        """Puts what the lanes' tasks leave into ``batches``; the rows that are finished."""
+        finished: list[Row] = []
+        for at, (batch, ended) in zip(tasks, self.lanes.run(list(tasks.values())), strict=True):
+            batches[at] = batch
+            finished += ended
+        if self.lanes.crowded([batch for _, batch in _busy(batches)]):
+            (first, kept), *others = _busy(batches)
+            for at, batch in others:
+                kept.join(batch)
+                batches[at] = None
+            batches[first] = self._with_sampler(kept)
+        return finished
 
     def _take(self, waiting: deque[Row], free: int, prefix: Prefix | None) -> list[Row]:
-        """The next rows to read: as many as are free and as fit one forward pass."""
+        """The next rows to read: as many as are free and as fit one forward pass of each lane."""
         shared = len(prefix) if prefix is not None else 0
         rows: list[Row] = []
         tokens = 0
         while waiting and len(rows) < free:
             tokens += len(waiting[0].prompt) - shared
-            if rows and tokens > self._at_once:
+            if rows and tokens > self._at_once * self.lanes.count:
                 break
             rows.append(waiting.popleft())
         return rows
 
-    def _begin(self, rows: list[Row], prefix: Prefix | None) -> Batch:
-        """Reads the prompts of ``rows`` (what follows the prefix) and draws their first tokens."""
-        for row in rows:
-            row.start()
-        shared = len(prefix) if prefix is not None else 0
-        suffixes = [row.prompt[shared:] for row in rows]
-        cache, logits = self._read(suffixes, prefix, rows)
-        for at, row in enumerate(rows):
-            if row.choices:
-                chances = torch.log_softmax(logits[at], dim=-1)[row.choices]
-                row.choice_logprobs = tuple(chances.tolist())
-        sampler = self._sampler(rows)
-        self._draw(rows, sampler, logits)
-        return Batch(cache, sampler)
+    def _begin(self, batch: Batch | None, rows: list[Row], prefix: Prefix | None) -> tuple[Batch | None, list[Row]]:
+        """Reads the prompts of ``rows`` (what follows the prefix), draws their first tokens and lets them join."""
+        with torch.inference_mode():
+            for row in rows:
+                row.start()
+            shared = len(prefix) if prefix is not None else 0
+            suffixes = [row.prompt[shared:] for row in rows]
+            cache, logits = self._read(suffixes, prefix, rows)
+            for at, row in enumerate(rows):
+                if row.choices:
+                    chances = torch.log_softmax(logits[at], dim=-1)[row.choices]
+                    row.choice_logprobs = tuple(chances.tolist())
+            sampler = self._sampler(rows)
+            self._draw(rows, sampler, logits)
+            fresh, finished = self._settle(Batch(cache, sampler))
+            if batch is None or fresh is None:
+                return batch or fresh, finished
+            batch.join(fresh)
+            return self._with_sampler(batch), finished
 
-    def _step(self, batch: Batch) -> None:
+    def _step(self, batch: Batch) -> tuple[Batch | None, list[Row]]:
         """One token more for every row."""
-        if batch.cache.part():
-            batch.sampler = self._sampler(batch.rows)
-        rows = batch.rows
-        positions = batch.cache.begin_step()
-        newest = torch.tensor([row.ids[-1] for row in rows], device=self.device)
-        self._draw(rows, batch.sampler, self._logits(newest, positions, batch.cache))
+        with torch.inference_mode():
+            if batch.cache.part():
+                self._with_sampler(batch)
+            rows = batch.rows
+            positions = batch.cache.begin_step()
+            newest = torch.tensor([row.ids[-1] for row in rows], device=self.device)
+            self._draw(rows, batch.sampler, self._logits(newest, positions, batch.cache))
+            return self._settle(batch)
 
     def _read(
         self, suffixes: list[list[int]], prefix: Prefix | None, rows: Sequence[Row] = ()
@@ -164,10 +200,8 @@ class Decoder:
             self.vocab_size,
         )
 
-    def _merge(self, batch: Batch | None, fresh: Batch | None) -> Batch | None:
-        if batch is None or fresh is None:
-            return batch or fresh
-        batch.join(fresh)
+    def _with_sampler(self, batch: Batch) -> Batch:
+        """The batch with a sampler for its rows as they are now."""
         batch.sampler = self._sampler(batch.rows)
         return batch
 
@@ -176,56 +210,10 @@ class Decoder:
         finished = batch.settle()
         if not batch.cache.groups:
             return None, finished
-        if finished:
-            batch.sampler = self._sampler(batch.rows)
-        return batch, finished
-
-    def _prefix(self, prompts: list[list[int]]) -> Prefix | None:
-        """The keys and values of what ``prompts`` begin with, taken from an earlier call as far as they
-        match.
-
-        A single prompt is matched against what is kept, and against the last ones that came alone, so that single
-        calls of one stage share too.
-        """
-        if not self.share_prefix:
-            return None
-        alone = len(prompts) == 1
-        wanted = tuple(prompts[0]) if alone else tuple(prompts[0][: common_prefix(prompts)])
-        reach, known = max(
-            ((_matching(kept.ids, wanted), at) for at, kept in enumerate(self._prefixes)), default=(0, -1)
-        )
-        reach = min(reach, len(prompts[0]) - 1)
-        if reach >= MIN_SHARED and (alone or len(wanted) - reach < MIN_SHARED):
-            return self._known(known, reach)
-        if alone:
-            wanted = self._shared_lately(wanted)
-        if len(wanted) < MIN_SHARED:
-            return None
-        old = self._prefixes[known].head(reach) if reach >= MIN_SHARED else None
-        prefix = self._extend(old, wanted)
-        if old is not None and reach == len(self._prefixes[known]):
-            self._prefixes.pop(known)  # the longer one holds all that it held
-        self._prefixes = [*self._prefixes[-(KEPT_PREFIXES - 1) :], prefix]
-        return prefix
-
-    def _known(self, at: int, reach: int) -> Prefix:
-        """The first ``reach`` tokens of a kept prefix, which becomes the most recently used.
-
-        By chance the first prompts may have shared a few words more than their template: then it is shortened for good,
-        so that all that come stand behind the same one.
-        """
-        kept = self._prefixes.pop(at)
-        head = kept.head(reach)
-        self._prefixes.append(head if len(kept) - reach < MIN_SHARED else kept)
-        return head
-
-    def _shared_lately(self, prompt: tuple[int, ...]) -> tuple[int, ...]:
-        """What a prompt shares with one of the last that came alone."""
-        shared = max((common_prefix([list(prompt), list(other)]) for other in self._lone), default=0)
-        self._lone.append(prompt)
-        return prompt[:shared]
+        return (self._with_sampler(batch) if finished else batch), finished
 
     def _extend(self, known: Prefix | None, wanted: tuple[int, ...]) -> Prefix:
+        """The prefix ``wanted``, which begins with ``known``."""
         rest = wanted[len(known) if known is not None else 0 :]
         for begin in range(0, len(rest), self._at_once):
             part = rest[begin : begin + self._at_once]
@@ -235,12 +223,12 @@ class Decoder:
         assert known is not None
         return known
 
+    def close(self) -> None:
+        """Frees the kept prefixes and ends the threads."""
+        self.forget()
+        self.lanes.close()
+
     def forget(self) -> None:
         """Frees the kept prefixes."""
-        self._prefixes = []
-
-
-def _matching(kept: tuple[int, ...], wanted: tuple[int, ...]) -> int:
-    """The number of leading tokens in which the two agree."""
-    limit = min(len(kept), len(wanted))
-    return next((at for at in range(limit) if kept[at] != wanted[at]), limit)
+        if self.prefixes is not None:
+            self.prefixes.forget()
