@@ -30,16 +30,14 @@ def attend(
 
     ``key`` and ``value`` (N, H, D) are those of the same tokens; the cache holds them already.
     """
-    if not cache.reading:
-        query = query * scale
     read = _read_on_cpu if query.device.type == "cpu" else _read
     seen = []
-    for group, first, last in cache.spans():
+    for group, first, last in cache.spans:
         among = slice(first, last)
-        if cache.reading:
-            seen.append(read(query[among], key[among], value[among], group, layer, scale))
+        if not cache.reading:
+            seen.append(_step(query[among], group, layer, scale))
         else:
-            seen.append(_step(query[among], group, layer))
+            seen.append(read(query[among], key[among], value[among], group, layer, scale))
     return _all(seen)
 
 
@@ -64,38 +62,45 @@ def attend_in_transformers(
     return (seen[None] if query.shape[0] == 1 else seen[:, None]), None
 
 
-def _step(query: torch.Tensor, group: Group, layer: int) -> torch.Tensor:
+def _step(query: torch.Tensor, group: Group, layer: int, scale: float) -> torch.Tensor:
     """One new token per row: all rows meet the prefix in one matrix product, one softmax spans it and the own columns.
 
-    ``query`` (B, H·G, D) is scaled. The softmax takes and gives the model's type; it sums in fp32 all the same.
+    The softmax takes and gives the model's type; it sums in fp32 all the same.
     """
-    rows, _, width = query.shape
-    heads = group.blocks[0].keys(layer).shape[1]
-    asking = query.reshape(rows, heads, -1, width)
-    spans = group.spans()
+    rows, query_heads, width = query.shape
+    heads = len(group.blocks[0].mask) // len(group.blocks[0])
+    # (B·H, G, D), of which a block's rows are some; few and large operations, for each costs a call of every layer.
+    asking = query.reshape(rows * heads, query_heads // heads, width)
     scores = [
-        torch.matmul(asking[first:last], block.keys(layer).transpose(2, 3)) + block.mask for block, first, last in spans
+        torch.baddbmm(block.mask, asking[first * heads : last * heads], block.keys[layer].transpose(1, 2), alpha=scale)
+        for block, first, last in group.spans
     ]
     if group.prefix is None:
         told = [
-            torch.matmul(torch.softmax(own, dim=-1), block.values(layer))
-            for own, (block, _, _) in zip(scores, spans, strict=True)
+            torch.bmm(torch.softmax(own, dim=-1), block.values[layer])
+            for own, (block, _, _) in zip(scores, group.spans, strict=True)
         ]
         return _all(told).view(query.shape)
     key, value = group.prefix.keys[layer][0], group.prefix.values[layer][0]
-    # (H, B·G, ...): the queries of all rows to one head of the prefix.
-    stacked = asking.transpose(0, 1).reshape(heads, -1, width)
-    own = _beside(scores).transpose(0, 1).reshape(heads, stacked.shape[1], -1)
-    weights = torch.softmax(torch.cat([torch.matmul(stacked, key.transpose(1, 2)), own], dim=-1), dim=-1)
-    shared, own = weights.split([group.shared, own.shape[-1]], dim=-1)
-    on_prefix = torch.matmul(shared, value).view(heads, rows, -1, width).transpose(0, 1)
-    own = own.view(heads, rows, -1, own.shape[-1]).transpose(0, 1)
-    told = [torch.matmul(own[first:last, ..., : block.columns], block.values(layer)) for block, first, last in spans]
-    return (on_prefix + _all(told)).reshape(query.shape)
+
+    def by_head(states: torch.Tensor) -> torch.Tensor:
+        """(H, B·G, ...): the queries of all rows to one head of the prefix, or back."""
+        return states.view(rows, heads, -1, states.shape[-1]).transpose(0, 1).reshape(heads, -1, states.shape[-1])
+
+    on_prefix = torch.bmm(by_head(asking), key.transpose(1, 2)).mul_(scale)
+    weights = torch.softmax(torch.cat([on_prefix, by_head(_beside(scores))], dim=-1), dim=-1)
+    shared, own = weights.split([group.shared, weights.shape[-1] - group.shared], dim=-1)
+    seen = torch.bmm(shared, value).view(heads, rows, -1, width).transpose(0, 1).reshape(asking.shape)
+    own = own.reshape(heads, rows, -1, own.shape[-1]).transpose(0, 1).reshape(*asking.shape[:2], -1)
+    told = [
+        torch.bmm(own[first * heads : last * heads, :, : block.columns], block.values[layer])
+        for block, first, last in group.spans
+    ]
+    return seen.add_(_all(told)).view(query.shape)
 
 
 def _beside(scores: list[torch.Tensor]) -> torch.Tensor:
-    """The scores of several blocks (B, H, G, C), as wide as the widest; nothing is seen beyond a block's own."""
+    """The scores of several blocks (B·H, G, C), as wide as the widest; nothing is seen beyond a block's own."""
     if len(scores) == 1:
         return scores[0]
     widest = max(own.shape[-1] for own in scores)

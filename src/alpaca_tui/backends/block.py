@@ -28,8 +28,12 @@ class Block:
         self.lengths = list(lengths)
         self.rows = list(rows)
         self.mask = torch.empty(0)
-        """To be added to the scores of a step, (B, 1, 1, C)."""
+        """To be added to the scores of a step, (B·H, 1, C)."""
+        self.keys: list[torch.Tensor] = []
+        """Per layer (B·H, C, D), as of the last step; ``values`` too."""
+        self.values: list[torch.Tensor] = []
         self._places = torch.empty(0)  # (B,) of the rows' next columns
+        self._lines = torch.empty(0)  # (B·H,) the same, in the buffers seen as lists of columns
         self._keys: list[torch.Tensor] = []
         self._values: list[torch.Tensor] = []
         self._settled = False  # mask and places fit the rows
@@ -41,12 +45,6 @@ class Block:
     def columns(self) -> int:
         """C."""
         return self._keys[0].shape[2]
-
-    def keys(self, layer: int) -> torch.Tensor:
-        return self._keys[layer][: len(self)]
-
-    def values(self, layer: int) -> torch.Tensor:
-        return self._values[layer][: len(self)]
 
     def own(self, tokens: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """A copy of the first row's keys and values, per layer (1, H, tokens, D)."""
@@ -66,9 +64,9 @@ class Block:
 
     def append(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> None:
         """Takes the keys and values (B, H, D) of one token per row, for which ``begin_step`` made room."""
-        rows = torch.arange(len(self), device=key.device)
-        self._keys[layer][rows, :, self._places] = key
-        self._values[layer][rows, :, self._places] = value
+        width = key.shape[2]
+        self.keys[layer].view(-1, width).index_copy_(0, self._lines, key.reshape(-1, width))
+        self.values[layer].view(-1, width).index_copy_(0, self._lines, value.reshape(-1, width))
 
     @property
     def full(self) -> bool:
@@ -81,18 +79,24 @@ class Block:
             self._resize(len(self), self.columns + _COLUMNS)
         if self._settled:
             self._places += 1
+            self._lines += 1
         else:
             self._settle()
-        self.mask[torch.arange(len(self), device=self.mask.device), 0, 0, self._places] = 0
+        self.mask.view(-1).index_fill_(0, self._lines, 0)
         self.lengths = [length + 1 for length in self.lengths]
         return self._places
 
     def _settle(self) -> None:
         like = self._keys[0]
+        heads, columns = like.shape[1], self.columns
         self._places = torch.tensor(self.lengths, device=like.device)
-        hidden = torch.arange(self.columns, device=like.device) >= self._places[:, None]
+        of_heads = self._places.repeat_interleave(heads)
+        self._lines = torch.arange(len(of_heads), device=like.device) * columns + of_heads
+        hidden = torch.arange(columns, device=like.device) >= of_heads[:, None]
         mask = torch.zeros(hidden.shape, dtype=like.dtype, device=like.device)
-        self.mask = mask.masked_fill_(hidden, float("-inf"))[:, None, None]
+        self.mask = mask.masked_fill_(hidden, float("-inf"))[:, None]
+        self.keys = [layer[: len(self)].flatten(0, 1) for layer in self._keys]
+        self.values = [layer[: len(self)].flatten(0, 1) for layer in self._values]
         self._settled = True
 
     def keep(self, kept: Sequence[int]) -> None:

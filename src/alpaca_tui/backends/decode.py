@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +12,6 @@ from alpaca_tui.backends.batch import Batch
 from alpaca_tui.backends.block import Block
 from alpaca_tui.backends.forward import Forward
 from alpaca_tui.backends.kvcache import Group, Prefix, RowCache
-from alpaca_tui.backends.lanes import Lanes
 from alpaca_tui.backends.logits import Sampler
 from alpaca_tui.backends.prefixes import Prefixes
 from alpaca_tui.backends.rows import Row
@@ -28,18 +26,8 @@ def _no_more(free: int) -> Sequence[Row]:
     return ()
 
 
-def _busy(batches: Sequence[Batch | None]) -> list[tuple[int, Batch]]:
-    """The lanes that have rows, with their batches."""
-    return [(at, batch) for at, batch in enumerate(batches) if batch is not None]
-
-
 class Decoder:
-    """Completes rows with a causal language model, from its ``config`` (transformers') and its ``forward``.
-
-    On a CPU the rows go in ``lanes``, each a batch with a thread of its own: a step is made of hundreds of short
-    operations, and two threads that share each of them wait for each other more than two that share none. The lanes
-    take every step together, so that the same calls always meet in the same batches.
-    """
+    """Completes rows with a causal language model, from its ``config`` (transformers') and its ``forward``."""
 
     def __init__(
         self,
@@ -49,7 +37,6 @@ class Decoder:
         eos_ids: frozenset[int],
         *,
         share_prefix: bool = True,
-        lanes: int = 1,
     ) -> None:
         self.forward = forward
         self.eos_ids = eos_ids
@@ -57,7 +44,6 @@ class Decoder:
         self.layers = int(config.num_hidden_layers)
         self.vocab_size = int(config.vocab_size)
         self.prefixes = Prefixes(self._extend) if share_prefix else None
-        self.lanes = Lanes(lanes)
         self._at_once = PREFILL_TOKENS.get(device.type, 2_048)
 
     def run(
@@ -77,90 +63,67 @@ class Decoder:
         that yields NaN, and torch's out-of-memory errors as they are.
         """
         with torch.inference_mode():
-            batches: list[Batch | None] = [None] * self.lanes.count
+            batch: Batch | None = None
             asked = False  # for more rows in vain, since one has finished
-            while waiting or _busy(batches):
+            while waiting or batch is not None:
                 if cancelled():
                     raise Cancelled
-                active = sum(len(batch.rows) for _, batch in _busy(batches))
-                free = batch_size - active
+                free = batch_size - (len(batch.rows) if batch else 0)
                 # Reading a prompt stalls the rows in flight, so newcomers come a few at a time.
                 worthwhile = free >= max(1, batch_size // 6)
-                if active and worthwhile and not waiting and not asked:
+                if batch is not None and worthwhile and not waiting and not asked:
                     waiting.extend(more(free))
                     asked = not waiting
-                if waiting and (not active or worthwhile):
-                    finished = self._admit(batches, waiting, free)
+                if waiting and (batch is None or worthwhile):
+                    prefix = self.prefixes.of([row.prompt for row in waiting]) if self.prefixes is not None else None
+                    batch, finished = self._begin(batch, self._take(waiting, free, prefix), prefix)
                 else:
-                    finished = self._results(batches, {at: partial(self._step, batch) for at, batch in _busy(batches)})
+                    assert batch is not None
+                    batch, finished = self._step(batch)
                 asked = asked and not finished
-                on_step([row for _, batch in _busy(batches) for row in batch.rows], finished)
-
-    def _admit(self, batches: list[Batch | None], waiting: deque[Row], free: int) -> list[Row]:
-        """Reads the prompts of the next rows, as many as are free, and draws their first tokens; those that finish."""
-        prefix = self.prefixes.of([row.prompt for row in waiting]) if self.prefixes is not None else None
-        shares = self.lanes.shares(batches, self._take(waiting, free, prefix))
-        tasks = {at: partial(self._begin, batches[at], share, prefix) for at, share in enumerate(shares) if share}
-        return self._results(batches, tasks)
-
-    def _results(
-        self, batches: list[Batch | None], tasks: Mapping[int, Callable[[], tuple[Batch | None, list[Row]]]]
-    ) -> list[Row]:
-        """Puts what the lanes' tasks leave into ``batches``; the rows that are finished."""
-        finished: list[Row] = []
-        for at, (batch, ended) in zip(tasks, self.lanes.run(list(tasks.values())), strict=True):
-            batches[at] = batch
-            finished += ended
-        if self.lanes.crowded([batch for _, batch in _busy(batches)]):
-            (first, kept), *others = _busy(batches)
-            for at, batch in others:
-                kept.join(batch)
-                batches[at] = None
-            batches[first] = self._with_sampler(kept)
-        return finished
+                on_step(batch.rows if batch else (), finished)
 
     def _take(self, waiting: deque[Row], free: int, prefix: Prefix | None) -> list[Row]:
-        """The next rows to read: as many as are free and as fit one forward pass of each lane."""
+        """The next rows to read: as many as are free and as fit one forward pass."""
         shared = len(prefix) if prefix is not None else 0
         rows: list[Row] = []
         tokens = 0
         while waiting and len(rows) < free:
             tokens += len(waiting[0].prompt) - shared
-            if rows and tokens > self._at_once * self.lanes.count:
+            if rows and tokens > self._at_once:
                 break
             rows.append(waiting.popleft())
         return rows
 
     def _begin(self, batch: Batch | None, rows: list[Row], prefix: Prefix | None) -> tuple[Batch | None, list[Row]]:
-        """Reads the prompts of ``rows`` (what follows the prefix), draws their first tokens and lets them join."""
-        with torch.inference_mode():
-            for row in rows:
-                row.start()
-            shared = len(prefix) if prefix is not None else 0
-            suffixes = [row.prompt[shared:] for row in rows]
-            cache, logits = self._read(suffixes, prefix, rows)
-            for at, row in enumerate(rows):
-                if row.choices:
-                    chances = torch.log_softmax(logits[at], dim=-1)[row.choices]
-                    row.choice_logprobs = tuple(chances.tolist())
-            sampler = self._sampler(rows)
-            self._draw(rows, sampler, logits)
-            fresh, finished = self._settle(Batch(cache, sampler))
-            if batch is None or fresh is None:
-                return batch or fresh, finished
-            batch.join(fresh)
-            return self._with_sampler(batch), finished
+        """Reads the prompts of ``rows`` (what follows the prefix), draws their first tokens and lets them join
+        ``batch``; the rows that are finished with that."""
+        for row in rows:
+            row.start()
+        shared = len(prefix) if prefix is not None else 0
+        suffixes = [row.prompt[shared:] for row in rows]
+        cache, logits = self._read(suffixes, prefix, rows)
+        for at, row in enumerate(rows):
+            if row.choices:
+                chances = torch.log_softmax(logits[at], dim=-1)[row.choices]
+                row.choice_logprobs = tuple(chances.tolist())
+        sampler = self._sampler(rows)
+        self._draw(rows, sampler, logits)
+        fresh, finished = self._settle(Batch(cache, sampler))
+        if batch is None or fresh is None:
+            return batch or fresh, finished
+        batch.join(fresh)
+        return self._with_sampler(batch), finished
 
     def _step(self, batch: Batch) -> tuple[Batch | None, list[Row]]:
-        """One token more for every row."""
-        with torch.inference_mode():
-            if batch.cache.part():
-                self._with_sampler(batch)
-            rows = batch.rows
-            positions = batch.cache.begin_step()
-            newest = torch.tensor([row.ids[-1] for row in rows], device=self.device)
-            self._draw(rows, batch.sampler, self._logits(newest, positions, batch.cache))
-            return self._settle(batch)
+        """One token more for every row; who goes on, and who is finished."""
+        if batch.cache.part():
+            self._with_sampler(batch)
+        rows = batch.rows
+        positions = batch.cache.begin_step()
+        newest = torch.tensor([row.ids[-1] for row in rows], device=self.device)
+        self._draw(rows, batch.sampler, self._logits(newest, positions, batch.cache))
+        return self._settle(batch)
 
     def _read(
         self, suffixes: list[list[int]], prefix: Prefix | None, rows: Sequence[Row] = ()
@@ -222,11 +185,6 @@ class Decoder:
             known = known.joined(read) if known is not None else read
         assert known is not None
         return known
-
-    def close(self) -> None:
-        """Frees the kept prefixes and ends the threads."""
-        self.forget()
-        self.lanes.close()
 
     def forget(self) -> None:
         """Frees the kept prefixes."""

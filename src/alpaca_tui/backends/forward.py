@@ -129,15 +129,14 @@ class LlamaForward:
         cos, sin = self._rotary(hidden, positions[None])
         # (N, 1, D): a head's halves (a, b) turn to (a·cos - b·sin, b·cos + a·sin).
         cos, sin = cos[0][:, None], sin[0][:, None]
-        low, high = sin.chunk(2, dim=-1)
-        sin = torch.cat((-low, high), dim=-1)
+        half = sin.shape[-1] // 2
+        sin = torch.cat((-sin[..., :half], sin[..., half:]), dim=-1)
         turned = self.heads + self.kv_heads
         for at, layer in enumerate(self._layers):
             states = layer.query_key_value(F.rms_norm(hidden, size, layer.attention_norm, self.eps))
             states = states.view(len(tokens), turned + self.kv_heads, -1)
             turning, value = states[:, :turned], states[:, turned:]
-            first, second = turning.chunk(2, dim=-1)
-            turning = torch.addcmul(turning * cos, torch.cat((second, first), dim=-1), sin)
+            turning = torch.addcmul(turning * cos, turning.roll(half, dims=-1), sin)
             query, key = turning[:, : self.heads], turning[:, self.heads :]
             cache.store(at, key, value)
             seen = attend(query, key, value, cache, at, query.shape[-1] ** -0.5)

@@ -5,13 +5,15 @@ Shapes: N tokens of one pass, B rows, H key/value heads, P prefix tokens, D elem
 
 from __future__ import annotations
 
-from itertools import pairwise
-from typing import Any
+from itertools import accumulate, pairwise
+from typing import Any, TypeVar
 
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from alpaca_tui.backends.block import Block
+
+T = TypeVar("T")
 
 
 class Prefix:
@@ -50,6 +52,8 @@ class Group:
     def __init__(self, prefix: Prefix | None, blocks: list[Block]) -> None:
         self.prefix = prefix
         self.blocks = blocks
+        self.spans: list[tuple[Block, int, int]] = []
+        """In a step, the blocks, with the first and the last (exclusive) of the group's rows that are theirs."""
 
     def __len__(self) -> int:
         return sum(map(len, self.blocks))
@@ -58,13 +62,6 @@ class Group:
     def shared(self) -> int:
         """P."""
         return len(self.prefix) if self.prefix is not None else 0
-
-    def spans(self) -> list[tuple[Block, int, int]]:
-        """The blocks, with the first and the last (exclusive) of the group's rows that are theirs."""
-        ends = [0]
-        for block in self.blocks:
-            ends.append(ends[-1] + len(block))
-        return [(block, *span) for block, span in zip(self.blocks, pairwise(ends), strict=True)]
 
     def unite(self) -> None:
         """Drops empty blocks and joins those that are read together at less cost than apart."""
@@ -89,6 +86,8 @@ class RowCache(Cache):
         self.groups = groups
         self.reading = True
         """Whether a pass reads prompts; else it is a step of one token per row."""
+        self.spans = _spans([(group, sum(group.blocks[0].lengths)) for group in groups])
+        """The groups, with the first and the last (exclusive) of the pass's tokens that are theirs."""
 
     def part(self) -> bool:
         """Gives rows that have become much longer than their neighbours blocks of their own; whether rows moved."""
@@ -103,22 +102,18 @@ class RowCache(Cache):
     def begin_step(self) -> torch.Tensor:
         """The next pass is a step; the positions (B,) of its tokens."""
         self.reading = False
-        return torch.cat([block.begin_step() + group.shared for group in self.groups for block in group.blocks])
-
-    def spans(self) -> list[tuple[Group, int, int]]:
-        """The groups, with the first and the last (exclusive) of the pass's tokens that are theirs."""
-        ends = [0]
+        self.spans = _spans([(group, len(group)) for group in self.groups])
         for group in self.groups:
-            ends.append(ends[-1] + (sum(group.blocks[0].lengths) if self.reading else len(group)))
-        return [(group, *span) for group, span in zip(self.groups, pairwise(ends), strict=True)]
+            group.spans = _spans([(block, len(block)) for block in group.blocks])
+        return torch.cat([block.begin_step() + group.shared for group in self.groups for block in group.blocks])
 
     def store(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> None:
         """Takes the keys and values (N, H, D) of a pass's tokens in ``layer``."""
-        for group, first, last in self.spans():
+        for group, first, last in self.spans:
             if self.reading:
                 group.blocks[0].fill(key[first:last], value[first:last])
                 continue
-            for block, begin, end in group.spans():
+            for block, begin, end in group.spans:
                 among = slice(first + begin, first + end)
                 block.append(layer, key[among], value[among])
 
@@ -156,3 +151,8 @@ class _Layer(CacheLayerMixin):
 def flat(states: torch.Tensor) -> torch.Tensor:
     """(N, H, D) from the layouts of transformers' model code: prompts in one long row (1, H, N, D), or (B, H, 1, D)."""
     return states[0].transpose(0, 1) if states.shape[0] == 1 else states[:, :, 0]
+
+
+def _spans(sizes: list[tuple[T, int]]) -> list[tuple[T, int, int]]:
+    ends = accumulate((size for _, size in sizes), initial=0)
+    return [(item, *span) for (item, _), span in zip(sizes, pairwise(ends), strict=True)]

@@ -20,7 +20,6 @@ from transformers.utils import logging as transformers_logging
 from alpaca_tui.backends.base import IsCancelled, More, OnDone, OnText, never
 from alpaca_tui.backends.decode import Decoder
 from alpaca_tui.backends.forward import ready
-from alpaca_tui.backends.lanes import lanes_for
 from alpaca_tui.backends.logits import check_params
 from alpaca_tui.backends.memory import choose_dtype, fitting_rows, is_out_of_memory
 from alpaca_tui.backends.rows import Row
@@ -49,7 +48,6 @@ class LocalBackend:
         threads: int | None = None,
         adapter: Path | str | None = None,
         share_prefix: bool = True,
-        lanes: int | None = None,
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
@@ -64,14 +62,7 @@ class LocalBackend:
         self.max_batch = max_batch or fitting_rows(self.model.config, self.dtype, self.device)
         eos_ids = _eos_ids(self.model, self.tokenizer)
         forward = ready(self.model)
-        self._decoder = Decoder(
-            forward,
-            self.model.config,
-            self.device,
-            eos_ids,
-            share_prefix=share_prefix,
-            lanes=lanes or lanes_for(self.device),
-        )
+        self._decoder = Decoder(forward, self.model.config, self.device, eos_ids, share_prefix=share_prefix)
 
     def complete(
         self,
@@ -124,7 +115,7 @@ class LocalBackend:
 
     def close(self) -> None:
         """Frees the model; the backend is unusable afterwards."""
-        self._decoder.close()
+        self._decoder.forget()
         del self._decoder, self.model
         self._free()
 
