@@ -1,4 +1,4 @@
-"""The batched decode loop: left-padded rows behind prefixes computed once, each leaving when it is finished."""
+"""The batched decode loop: rows behind prefixes computed once, each leaving when it is finished."""
 
 from __future__ import annotations
 

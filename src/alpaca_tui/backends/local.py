@@ -1,4 +1,4 @@
-"""The local backend: any LLaMA-like model directory, decoded in batches with transformers' model code.
+"""The local backend: any LLaMA-like model directory, decoded in batches.
 
 Whoever starts a process with this backend on a CPU that others use too should set ``GOMP_SPINCOUNT=2000``
 in its environment: with OpenMP's default spin-waiting a competing process nearly halves the speed.

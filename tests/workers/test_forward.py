@@ -1,0 +1,224 @@
+"""Our own pass through LLaMA-like models, and transformers' for the others: both say what transformers says."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from alpaca_tui.backends import attention, block
+from alpaca_tui.backends.block import Block
+from alpaca_tui.backends.forward import LlamaForward, TransformersForward
+from alpaca_tui.backends.kvcache import Group, Prefix
+from alpaca_tui.backends.local import LocalBackend
+from alpaca_tui.core.records import Request, SamplingParams
+
+HEAD = "Come up with a series of tasks:\n" + "".join(
+    f"Task {at}: Write about the number {at}.\n" for at in range(1, 12)
+)
+PROMPTS = [HEAD + "Task 12:", HEAD + "Task 12: Give three", "Once upon a time", HEAD + "Task 12: Why is the sky blue?"]
+LIMITS = (60, 5, 33, 12)
+
+
+def saved(folder: Path, tokenizer_from: Path, family: str, **more: Any) -> Path:
+    """A random model of two layers, four heads and two for keys and values."""
+    torch.manual_seed(2)
+    config = getattr(transformers, f"{family}Config")(
+        vocab_size=49_152,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=1024,
+        bos_token_id=1,
+        eos_token_id=2,
+        initializer_range=0.3,
+        **more,
+    )
+    model = getattr(transformers, f"{family}ForCausalLM")(config)
+    for name, weight in model.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(weight)
+    model.save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).write_bytes((tokenizer_from / name).read_bytes())
+    return folder
+
+
+def reference(folder: Path, prompt: str, tokens: int) -> str:
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    encoded = tokenizer(prompt, return_tensors="pt")
+    with torch.inference_mode():
+        ids = model.generate(**encoded, do_sample=False, max_new_tokens=tokens)[0]
+    return str(tokenizer.decode(ids[encoded["input_ids"].shape[1] :], skip_special_tokens=True))
+
+
+@pytest.mark.parametrize(
+    ("family", "more", "kind"),
+    [
+        ("Llama", {}, LlamaForward),
+        ("Llama", {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}, LlamaForward),
+        ("Llama", {"head_dim": 32}, LlamaForward),
+        ("Mistral", {"sliding_window": None}, LlamaForward),
+        ("Qwen2", {}, LlamaForward),
+        ("Qwen3", {"head_dim": 16}, TransformersForward),
+    ],
+)
+def test_every_family_says_what_transformers_makes_it_say(
+    tmp_path: Path, tiny_llama_dir: Path, family: str, more: dict[str, Any], kind: type
+) -> None:
+    folder = saved(tmp_path, tiny_llama_dir, family, **more)
+    backend = LocalBackend(folder, dtype="float32", max_batch=3)
+    assert type(backend._decoder.forward) is kind
+    requests = [
+        Request(prompt, SamplingParams(temperature=0.0, max_new_tokens=limit), 0)
+        for prompt, limit in zip(PROMPTS, LIMITS, strict=True)
+    ]
+    expected = [reference(folder, prompt, limit) for prompt, limit in zip(PROMPTS, LIMITS, strict=True)]
+    assert [completion.text for completion in backend.complete(requests)] == expected
+    assert [backend.complete([request])[0].text for request in requests] == expected
+
+
+def test_half_precision_stays_close_to_single(tiny_llama_dir: Path) -> None:
+    """Packed or not, the first tokens' chances in bfloat16 are those in fp32 up to its rounding."""
+    choices = (" Yes", " No", " Maybe")
+    params = SamplingParams(temperature=0.0, max_new_tokens=2)
+    requests = [Request(prompt, params, 0, choices) for prompt in PROMPTS]
+    found = {}
+    for dtype in ("float32", "bfloat16"):
+        completions = LocalBackend(tiny_llama_dir, dtype=dtype, max_batch=4).complete(requests)
+        found[dtype] = torch.tensor([completion.choice_logprobs for completion in completions])
+        assert [completion.completion_tokens for completion in completions] == [1] * 4, "nothing is asked beyond"
+        assert {completion.finish_reason for completion in completions} <= {"stop", "eos"}
+    torch.testing.assert_close(found["bfloat16"], found["float32"], atol=0.5, rtol=0.05)
+
+
+@pytest.mark.parametrize("waste", [0, 10**9])
+def test_blocks_that_part_and_unite_change_nobody_s_text(
+    tiny_llama_dir: Path, monkeypatch: pytest.MonkeyPatch, waste: int
+) -> None:
+    """Without any waste allowed rows part at every block's end and unite with equals; with all, they never part."""
+    monkeypatch.setattr(block, "_WASTE", {"cpu": waste})
+    backend = LocalBackend(tiny_llama_dir, dtype="float32", max_batch=6)
+    parted: list[int] = []
+    split_off = Block.split_off
+
+    def counted(self: Block, rows: Sequence[int]) -> Block:
+        parted.append(len(rows))
+        return split_off(self, rows)
+
+    monkeypatch.setattr(Block, "split_off", counted)
+    limits = (150, 8, 70, 40, 5, 110, 30, 60, 9, 45)
+    requests = [
+        Request(PROMPTS[at % 4] + " and" * at, SamplingParams(temperature=0.0, max_new_tokens=limit), at)
+        for at, limit in enumerate(limits)
+    ]
+    together = [completion.text for completion in backend.complete(requests)]
+    assert bool(parted) == (waste == 0)
+    assert together == [backend.complete([request])[0].text for request in requests]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_block_keeps_every_row_s_own_columns(seed: int) -> None:
+    """Against plain lists: rows come, grow, leave, part and unite, and each keeps what was its own."""
+    rng = random.Random(seed)
+    layers, heads, width = 2, 2, 4
+    told = iter(range(1, 10**6))
+    history: dict[int, list[int]] = {}
+
+    def states(numbers: Sequence[int], layer: int) -> torch.Tensor:
+        """Keys that say which token, layer and head they are of."""
+        base = torch.tensor(numbers, dtype=torch.float64)[:, None, None]
+        return (base + 0.1 * layer + 0.01 * torch.arange(heads)[:, None]).expand(-1, heads, width).contiguous()
+
+    def fresh(count: int) -> Block:
+        lengths = [rng.randrange(1, 70) for _ in range(count)]
+        names = [next(told) for _ in range(count)]
+        for name, length in zip(names, lengths, strict=True):
+            history[name] = [next(told) for _ in range(length)]
+        made = Block(lengths, names)  # type: ignore[arg-type]
+        for layer in range(layers):
+            flat = states([token for name in names for token in history[name]], layer)
+            made.fill(flat, -flat)
+        return made
+
+    def check(blocks: Sequence[Block]) -> None:
+        for one in blocks:
+            one.begin_step()
+            tokens = [next(told) for _ in one.rows]
+            for layer in range(layers):
+                one.append(layer, states(tokens, layer), -states(tokens, layer))
+            for place, (name, token) in enumerate(zip(one.rows, tokens, strict=True)):
+                own = history[name]  # type: ignore[index]
+                own.append(token)
+                shown = (one.mask[place * heads, 0] == 0).nonzero()[:, 0].tolist()
+                assert shown == list(range(len(own))), "a row sees its own columns and no other"
+                for layer in range(layers):
+                    kept = one.keys[layer].view(len(one), heads, one.columns, width)[place, :, : len(own)]
+                    assert torch.equal(kept.transpose(0, 1), states(own, layer))
+                    assert torch.equal(one.values[layer].view_as(one.keys[layer]), -one.keys[layer])
+
+    blocks = [fresh(rng.randrange(1, 6))]
+    for _ in range(60):
+        check(blocks)
+        one = rng.choice(blocks)
+        act = rng.random()
+        if act < 0.25:
+            one.keep(sorted(rng.sample(range(len(one)), rng.randrange(1, len(one) + 1))))
+        elif act < 0.45:
+            one.take_in(fresh(rng.randrange(1, 4)))
+        elif act < 0.6 and len(one) > 1:
+            blocks.append(one.split_off(rng.sample(range(len(one)), rng.randrange(1, len(one)))))
+        elif act < 0.7 and len(blocks) > 1:
+            other = next(each for each in blocks if each is not one)
+            one.take_in(other)
+            blocks.remove(other)
+
+
+def test_the_longest_rows_are_parted_where_that_saves_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(block, "_WASTE", {"cpu": 0})
+
+    def of(*lengths: int) -> Block:
+        made = Block(lengths)
+        made.fill(torch.zeros(sum(lengths), 1, 2), torch.zeros(sum(lengths), 1, 2))
+        return made
+
+    assert of(20, 300, 21, 310, 22).longest() == [3, 1]
+    assert of(300, 301).longest() == [], "what needs as many columns stays together"
+    assert of(5).longest() == []
+
+
+@pytest.mark.parametrize("behind", [False, True])
+@pytest.mark.parametrize("lengths", [(7,), (5, 9, 3), (300, 4, 140), (600, 520)])
+def test_prompts_are_read_alike_on_every_device(behind: bool, lengths: tuple[int, ...]) -> None:
+    """The CPU's way and the other one, on the CPU, against attention written out, with two queries to a key."""
+    torch.manual_seed(5)
+    tokens, heads, groups, width, shared = sum(lengths), 2, 2, 8, 33
+    query = torch.randn(tokens, heads * groups, width, dtype=torch.float64)
+    key, value = torch.randn(2, tokens, heads, width, dtype=torch.float64)
+    prefix = None
+    if behind:
+        keys, values = torch.randn(2, 1, heads, shared, width, dtype=torch.float64)
+        prefix = Prefix(tuple(range(shared)), [keys], [values])
+    group = Group(prefix, [Block(lengths)])
+    expected = []
+    for asking, asked, told in zip(*(each.split(lengths) for each in (query, key, value)), strict=True):
+        seen_keys, seen_values = (each.transpose(0, 1) for each in (asked, told))
+        if prefix is not None:
+            seen_keys = torch.cat([prefix.keys[0][0], seen_keys], dim=1)
+            seen_values = torch.cat([prefix.values[0][0], seen_values], dim=1)
+        seen_keys, seen_values = (each.repeat_interleave(groups, dim=0) for each in (seen_keys, seen_values))
+        scores = asking.transpose(0, 1) @ seen_keys.transpose(1, 2) * 0.3
+        own = torch.ones(len(asking), seen_keys.shape[1], dtype=torch.bool).tril(seen_keys.shape[1] - len(asking))
+        weights = scores.masked_fill(~own, float("-inf")).softmax(dim=-1)
+        expected.append((weights @ seen_values).transpose(0, 1))
+    for way in (attention._read_on_cpu, attention._read):
+        torch.testing.assert_close(way(query, key, value, group, 0, 0.3), torch.cat(expected))
