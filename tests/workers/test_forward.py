@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from alpaca_tui.backends import attention, block
 from alpaca_tui.backends.block import Block
 from alpaca_tui.backends.forward import LlamaForward, TransformersForward
-from alpaca_tui.backends.kvcache import Group, Prefix
+from alpaca_tui.backends.kvcache import Group, Prefix, RowCache
 from alpaca_tui.backends.local import LocalBackend
 from alpaca_tui.core.records import Request, SamplingParams
 
@@ -181,6 +183,22 @@ def test_a_block_keeps_every_row_s_own_columns(seed: int) -> None:
             other = next(each for each in blocks if each is not one)
             one.take_in(other)
             blocks.remove(other)
+
+
+def test_a_cache_that_nobody_needs_is_freed_at_once() -> None:
+    """Not when the garbage collector comes by: the buffers of a read are large."""
+    group = Group(None, [Block([3])])
+    cache = RowCache(2, [group])
+    cache.store(0, torch.zeros(3, 1, 2), torch.zeros(3, 1, 2))
+    seen = weakref.ref(group)
+    del group
+    gc.disable()
+    try:
+        assert seen() is not None
+        del cache
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 def test_the_longest_rows_are_parted_where_that_saves_most(monkeypatch: pytest.MonkeyPatch) -> None:

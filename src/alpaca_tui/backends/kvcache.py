@@ -5,6 +5,7 @@ Shapes: N tokens of one pass, B rows, H key/value heads, P prefix tokens, D elem
 
 from __future__ import annotations
 
+import weakref
 from itertools import accumulate, pairwise
 from typing import Any, TypeVar
 
@@ -127,7 +128,9 @@ class _Layer(CacheLayerMixin):
 
     def __init__(self, cache: RowCache, layer: int) -> None:
         super().__init__()
-        self._cache, self._layer = cache, layer
+        # Weak: a ring of references would keep every read's buffers until the garbage collector comes by.
+        self._cache = weakref.proxy(cache)
+        self._layer = layer
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Nothing: a group's buffers come with its first keys."""
