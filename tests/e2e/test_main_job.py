@@ -65,7 +65,10 @@ def test_generate_review_kill_reopen_train_in_a_terminal(tmp_path: Path) -> None
     now = jobs.get(db, 1)
     assert (now.state, now.attempt) in (("running", before.attempt), ("succeeded", before.attempt))
     cockpit = Terminal("--project", project)
-    cockpit.wait("G1" if jobs.get(db, 1).active else r"job 1 \(generate\) succeeded")
+    # It opens where it was left, if that was written before it was killed: in Review.
+    cockpit.wait(r"\? Help")
+    cockpit.press("1")
+    cockpit.wait(r"G1|job 1 \(generate\) succeeded")
     done = wait_for_job(db, 1, 400)
     assert done.state == "succeeded", done.reason
     assert done.result is not None
