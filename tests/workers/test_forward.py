@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from alpaca_tui.backends import attention, block
 from alpaca_tui.backends.block import Block
-from alpaca_tui.backends.forward import LlamaForward, TransformersForward
+from alpaca_tui.backends.forward import LlamaForward, TransformersForward, is_like_llama
 from alpaca_tui.backends.kvcache import Group, Prefix, RowCache
 from alpaca_tui.backends.local import LocalBackend
 from alpaca_tui.core.records import Request, SamplingParams
@@ -87,6 +87,16 @@ def test_every_family_says_what_transformers_makes_it_say(
     expected = [reference(folder, prompt, limit) for prompt, limit in zip(PROMPTS, LIMITS, strict=True)]
     assert [completion.text for completion in backend.complete(requests)] == expected
     assert [backend.complete([request])[0].text for request in requests] == expected
+
+
+def test_layers_that_cannot_be_joined_go_through_transformers(tiny_llama_dir: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_llama_dir)
+    assert is_like_llama(model)
+    model.model.layers[1].self_attn.k_proj.bias = torch.nn.Parameter(torch.zeros(32))
+    assert not is_like_llama(model), "a bias beside none"
+    model.model.layers[1].self_attn.k_proj.bias = None
+    model.model.layers[0].mlp.up_proj = torch.nn.Identity()
+    assert not is_like_llama(model), "no plain linear layer"
 
 
 def test_half_precision_stays_close_to_single(tiny_llama_dir: Path) -> None:

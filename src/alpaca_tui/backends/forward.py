@@ -156,16 +156,18 @@ def is_like_llama(model: Any) -> bool:
         return False
     if (getattr(config, "head_dim", None) or 0) % 2:
         return False
-    linears = [
-        getattr(parent, name, None)
-        for layer in model.model.layers
+    for layer in model.model.layers:
         for parent, names in (
-            (layer.self_attn, ("q_proj", "k_proj", "v_proj", "o_proj")),
-            (layer.mlp, ("gate_proj", "up_proj", "down_proj")),
-        )
-        for name in names
-    ]
-    return all(type(linear) is nn.Linear for linear in (*linears, model.lm_head))
+            (layer.self_attn, ("q_proj", "k_proj", "v_proj")),
+            (layer.self_attn, ("o_proj",)),
+            (layer.mlp, ("gate_proj", "up_proj")),
+            (layer.mlp, ("down_proj",)),
+        ):
+            linears: list[Any] = [getattr(parent, name, None) for name in names]
+            # What is joined has a bias altogether or not at all.
+            if not all(type(each) is nn.Linear for each in linears) or len({each.bias is None for each in linears}) > 1:
+                return False
+    return type(model.lm_head) is nn.Linear
 
 
 def _join(linears: list[nn.Linear]) -> nn.Linear:
