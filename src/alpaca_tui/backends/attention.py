@@ -6,21 +6,17 @@ D elements per head.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
 from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from alpaca_tui.backends import attention_cpu
+from alpaca_tui.backends.kernels import can_fuse
 from alpaca_tui.backends.kvcache import Group, RowCache, flat
 
 ATTENTION = "shared_prefix"
-_ALONE = 512  # queries of a row that meet its keys at once
-_BEHIND = 128  # queries that meet a prefix at once
 
 
 def attend(
@@ -30,12 +26,13 @@ def attend(
 
     ``key`` and ``value`` (N, H, D) are those of the same tokens; the cache holds them already.
     """
-    read = _read_on_cpu if query.device.type == "cpu" else _read
+    fused = can_fuse(query.dtype, query.device)
+    step, read = (attention_cpu.step, attention_cpu.read) if fused else (_step, _read)
     seen = []
     for group, first, last in cache.spans:
         among = slice(first, last)
         if not cache.reading:
-            seen.append(_step(query[among], group, layer, scale))
+            seen.append(step(query[among], group, layer, scale))
         else:
             seen.append(read(query[among], key[among], value[among], group, layer, scale))
     return _all(seen)
@@ -109,122 +106,6 @@ def _beside(scores: list[torch.Tensor]) -> torch.Tensor:
 
 def _all(parts: list[torch.Tensor]) -> torch.Tensor:
     return torch.cat(parts) if len(parts) > 1 else parts[0]
-
-
-def _read_on_cpu(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, group: Group, layer: int, scale: float
-) -> torch.Tensor:
-    """A few queries at a time: the prefix is never copied, no mask spans it, and the scores stay in the cache."""
-    query = query * scale
-    if group.prefix is None:
-        repeats = query.shape[1] // key.shape[1]
-        if repeats > 1:
-            key, value = key.repeat_interleave(repeats, dim=1), value.repeat_interleave(repeats, dim=1)
-        seen = [_among(query, key, value, piece) for piece in _pieces(group.blocks[0].lengths, _ALONE)]
-    else:
-        shared = group.prefix.keys[layer][0], group.prefix.values[layer][0]
-        runs = _runs(_pieces(group.blocks[0].lengths, _BEHIND), _BEHIND)
-        seen = [_behind(query, key, value, shared, run) for run in runs]
-    return _all(seen)
-
-
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """Queries ``first`` to ``last`` (exclusive) of the row from ``begin`` to ``end``."""
-
-    begin: int
-    first: int
-    last: int
-    end: int
-
-    @property
-    def whole(self) -> bool:
-        return self.first == self.begin and self.last == self.end
-
-
-def _pieces(lengths: Sequence[int], tokens: int) -> list[_Piece]:
-    """The rows in pieces of at most so many tokens."""
-    begins = [0, *accumulate(lengths)]
-    return [
-        _Piece(begin, first, min(first + tokens, end), end)
-        for begin, end in pairwise(begins)
-        for first in range(begin, end, tokens)
-    ]
-
-
-def _runs(pieces: Sequence[_Piece], tokens: int) -> list[list[_Piece]]:
-    """``pieces`` in runs of whole rows with at most so many tokens; a part of a row stays alone."""
-    runs: list[list[_Piece]] = []
-    for piece in pieces:
-        last = runs[-1] if runs else None
-        if last is None or not piece.whole or not last[-1].whole or piece.last - last[0].first > tokens:
-            runs.append([piece])
-        else:
-            last.append(piece)
-    return runs
-
-
-def _among(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, piece: _Piece) -> torch.Tensor:
-    """What a row's tokens see of each other; as many heads of keys as of queries."""
-    queries = query[piece.first : piece.last].transpose(0, 1)
-    keys, values = (states[piece.begin : piece.last].transpose(0, 1) for states in (key, value))
-    scores = torch.matmul(queries, keys.transpose(1, 2))
-    scores += _future(scores.shape[1], scores.shape[2], query)
-    return torch.matmul(torch.softmax(scores, dim=-1), values).transpose(0, 1)
-
-
-def _behind(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    prefix: tuple[torch.Tensor, torch.Tensor],
-    run: Sequence[_Piece],
-) -> torch.Tensor:
-    """Some pieces behind a prefix, keys and values (H, P, D): all queries meet it in one matrix product, and their own
-    rows' tokens in another, for which rows are padded; one softmax spans both."""
-    first, last, rows = run[0].first, run[-1].last, len(run)
-    tokens = last - first
-    heads, shared, width = prefix[0].shape
-    # (H·G, N, D): the query heads of a key/value head one behind the other.
-    asking = query[first:last].transpose(0, 1).contiguous()
-    stacked = asking.view(heads, -1, width)
-    on_prefix = torch.matmul(stacked, prefix[0].transpose(1, 2)).view(-1, tokens, shared)
-    own_key, own_value = (states[run[0].begin : last].transpose(0, 1) for states in (key, value))
-    if rows > 1:
-        widths = tuple(piece.last - piece.first for piece in run)
-        real = _real(widths)
-        asking, own_key, own_value = (
-            _padded(states, real, rows * max(widths)) for states in (asking, own_key, own_value)
-        )
-    # (H, B, G, L, D), where all rows have L queries and as many keys, or one row has L queries and more keys.
-    asking = asking.view(heads, -1, rows, asking.shape[1] // rows, width).transpose(1, 2)
-    own_key, own_value = (states.reshape(heads, rows, 1, -1, width) for states in (own_key, own_value))
-    scores = torch.matmul(asking.flatten(2, 3), own_key[:, :, 0].transpose(2, 3)).view(*asking.shape[:4], -1)
-    own = (scores + _future(scores.shape[3], scores.shape[4], query)).transpose(1, 2).flatten(0, 1).flatten(1, 2)
-    if rows > 1:
-        own = own[:, real]
-    weights = torch.softmax(torch.cat([on_prefix, own], dim=-1), dim=-1)
-    seen = torch.matmul(weights[..., :shared].reshape(heads, -1, shared), prefix[1]).view(-1, tokens, width)
-    mine = weights[..., shared:]
-    if rows > 1:
-        mine = _padded(mine, real, rows * max(widths))
-    mine = mine.view(heads, -1, rows, mine.shape[1] // rows, mine.shape[2]).transpose(1, 2)
-    told = torch.matmul(mine.flatten(2, 3), own_value[:, :, 0]).view(*mine.shape[:4], width)
-    told = told.transpose(1, 2).flatten(0, 1).flatten(1, 2)
-    seen += told[:, real] if rows > 1 else told
-    return seen.transpose(0, 1)
-
-
-def _padded(states: torch.Tensor, real: torch.Tensor, places: int) -> torch.Tensor:
-    """(heads, places, D) with ``states`` (heads, N, D) in the places ``real``, zeros in the others."""
-    return states.new_zeros(states.shape[0], places, states.shape[2]).index_copy_(1, real, states)
-
-
-@lru_cache(maxsize=8)
-def _real(widths: tuple[int, ...]) -> torch.Tensor:
-    """The places of rows of such widths in a matrix of rows that are padded on the right."""
-    longest = max(widths)
-    return torch.tensor([row * longest + at for row, width in enumerate(widths) for at in range(width)])
 
 
 def _future(queries: int, keys: int, like: torch.Tensor) -> torch.Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from alpaca_tui.backends.rows import Row
@@ -37,6 +38,7 @@ class Block:
         self._keys: list[torch.Tensor] = []
         self._values: list[torch.Tensor] = []
         self._settled = False  # mask and places fit the rows
+        self._addresses: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -45,6 +47,24 @@ class Block:
     def columns(self) -> int:
         """C."""
         return self._keys[0].shape[2]
+
+    @property
+    def heads(self) -> int:
+        """H."""
+        return self._keys[0].shape[1]
+
+    def places(self) -> np.ndarray:
+        """In a step, where kernels find what is a row's, per layer (B, 3): the addresses of its first key and of its
+        first value, and how many numbers the next head is on."""
+        if self._addresses is None:
+            like = self._keys[0]
+            rows = np.arange(len(self)) * like.stride(0) * like.itemsize
+            self._addresses = np.empty((len(self._keys), len(self), 3), np.int64)
+            for layer, (key, value) in enumerate(zip(self._keys, self._values, strict=True)):
+                self._addresses[layer, :, 0] = key.data_ptr() + rows
+                self._addresses[layer, :, 1] = value.data_ptr() + rows
+            self._addresses[:, :, 2] = like.stride(1)
+        return self._addresses
 
     def own(self, tokens: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """A copy of the first row's keys and values, per layer (1, H, tokens, D)."""
@@ -87,6 +107,7 @@ class Block:
         return self._places
 
     def _settle(self) -> None:
+        self._addresses = None
         like = self._keys[0]
         heads, columns = like.shape[1], self.columns
         self._places = torch.tensor(self.lengths, device=like.device)

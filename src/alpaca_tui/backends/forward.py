@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from alpaca_tui.backends import kernels, operations
 from alpaca_tui.backends.attention import ATTENTION, attend
 from alpaca_tui.backends.kvcache import RowCache
 from alpaca_tui.backends.packed import PackedLinear, can_pack, pack_linears
@@ -99,6 +100,7 @@ class LlamaForward:
         if packs:
             model.lm_head = PackedLinear(model.lm_head)
         self._head = model.lm_head
+        self._operations: Any = kernels if kernels.can_fuse(model.dtype, model.device) else operations
 
     @staticmethod
     def _layer(layer: Any, packs: bool) -> _Layer:
@@ -124,28 +126,22 @@ class LlamaForward:
     def __call__(
         self, tokens: torch.Tensor, positions: torch.Tensor, cache: RowCache, last: torch.Tensor | None = None
     ) -> torch.Tensor:
-        hidden = F.embedding(tokens, self._embedding)
-        size = (hidden.shape[-1],)
-        cos, sin = self._rotary(hidden, positions[None])
-        # (N, 1, D): a head's halves (a, b) turn to (a·cos - b·sin, b·cos + a·sin).
-        cos, sin = cos[0][:, None], sin[0][:, None]
-        half = sin.shape[-1] // 2
-        sin = torch.cat((-sin[..., :half], sin[..., half:]), dim=-1)
-        turned = self.heads + self.kv_heads
+        fused = self._operations
+        fused.begin()
+        hidden, more = F.embedding(tokens, self._embedding), None
+        cos, sin = (angles[0] for angles in self._rotary(hidden, positions[None]))
+        turning = self.heads + self.kv_heads
         for at, layer in enumerate(self._layers):
-            states = layer.query_key_value(F.rms_norm(hidden, size, layer.attention_norm, self.eps))
-            states = states.view(len(tokens), turned + self.kv_heads, -1)
-            turning, value = states[:, :turned], states[:, turned:]
-            turning = torch.addcmul(turning * cos, turning.roll(half, dims=-1), sin)
-            query, key = turning[:, : self.heads], turning[:, self.heads :]
+            hidden, normed = fused.add_norm(hidden, more, layer.attention_norm, self.eps)
+            states = layer.query_key_value(normed).view(len(tokens), turning + self.kv_heads, -1)
+            fused.turn(states, cos, sin, turning)
+            query, key, value = states.split([self.heads, self.kv_heads, self.kv_heads], dim=1)
             cache.store(at, key, value)
             seen = attend(query, key, value, cache, at, query.shape[-1] ** -0.5)
-            hidden = hidden + layer.out(seen.flatten(1))
-            gate, up = layer.gate_up(F.rms_norm(hidden, size, layer.mlp_norm, self.eps)).chunk(2, dim=-1)
-            hidden = hidden + layer.down(F.silu(gate).mul_(up))
-        if last is not None:
-            hidden = hidden[last]
-        logits: torch.Tensor = self._head(F.rms_norm(hidden, size, self._norm, self.eps))
+            hidden, normed = fused.add_norm(hidden, layer.out(seen.flatten(1)), layer.mlp_norm, self.eps)
+            more = layer.down(fused.gated(layer.gate_up(normed)))
+        hidden, normed = fused.add_norm(hidden, more, self._norm, self.eps)
+        logits: torch.Tensor = self._head(normed if last is None else normed[last])
         return logits
 
 

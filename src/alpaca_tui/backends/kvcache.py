@@ -9,6 +9,7 @@ import weakref
 from itertools import accumulate, pairwise
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
@@ -55,6 +56,7 @@ class Group:
         self.blocks = blocks
         self.spans: list[tuple[Block, int, int]] = []
         """In a step, the blocks, with the first and the last (exclusive) of the group's rows that are theirs."""
+        self._places: tuple[np.ndarray, np.ndarray] | None = None
 
     def __len__(self) -> int:
         return sum(map(len, self.blocks))
@@ -63,6 +65,19 @@ class Group:
     def shared(self) -> int:
         """P."""
         return len(self.prefix) if self.prefix is not None else 0
+
+    def places(self) -> tuple[np.ndarray, np.ndarray]:
+        """In a step, for kernels: per layer the rows' ``Block.places`` (B, 3), and how many columns each row has (B,)."""
+        if self._places is None:
+            places = np.concatenate([block.places() for block in self.blocks], axis=1)
+            self._places = places, np.array([length for block in self.blocks for length in block.lengths])
+        return self._places
+
+    def begin_step(self) -> list[torch.Tensor]:
+        """Makes room for one token more per row; the positions of these tokens, block by block."""
+        self.spans = _spans([(block, len(block)) for block in self.blocks])
+        self._places = None
+        return [block.begin_step() + self.shared for block in self.blocks]
 
     def unite(self) -> None:
         """Drops empty blocks and joins those that are read together at less cost than apart."""
@@ -104,9 +119,7 @@ class RowCache(Cache):
         """The next pass is a step; the positions (B,) of its tokens."""
         self.reading = False
         self.spans = _spans([(group, len(group)) for group in self.groups])
-        for group in self.groups:
-            group.spans = _spans([(block, len(block)) for block in group.blocks])
-        return torch.cat([block.begin_step() + group.shared for group in self.groups for block in group.blocks])
+        return torch.cat([places for group in self.groups for places in group.begin_step()])
 
     def store(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> None:
         """Takes the keys and values (N, H, D) of a pass's tokens in ``layer``."""
