@@ -27,14 +27,16 @@ def attend(
     ``key`` and ``value`` (N, H, D) are those of the same tokens; the cache holds them already.
     """
     fused = can_fuse(query.dtype, query.device)
-    step, read = (attention_cpu.step, attention_cpu.read) if fused else (_step, _read)
+    if fused and not cache.reading:
+        return attention_cpu.step(query, key.shape[1], cache, layer, scale)
+    read = attention_cpu.read if fused else _read
     seen = []
     for group, first, last in cache.spans:
         among = slice(first, last)
-        if not cache.reading:
-            seen.append(step(query[among], group, layer, scale))
-        else:
+        if cache.reading:
             seen.append(read(query[among], key[among], value[among], group, layer, scale))
+        else:
+            seen.append(_step(query[among], group, layer, scale))
     return _all(seen)
 
 

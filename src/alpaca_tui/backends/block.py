@@ -53,6 +53,11 @@ class Block:
         """H."""
         return self._keys[0].shape[1]
 
+    @property
+    def width(self) -> int:
+        """D."""
+        return self._keys[0].shape[3]
+
     def places(self) -> np.ndarray:
         """In a step, where kernels find what is a row's, per layer (B, 3): the addresses of its first key and of its
         first value, and how many numbers the next head is on."""

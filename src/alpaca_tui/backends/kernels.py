@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numba
@@ -177,21 +178,19 @@ def _seeing(
     places: Any,
     lengths: Any,
     column: int,
-    on_prefix: int,
-    prefix: int,
+    shared: Any,
     scale: Any,
     out: int,
     seen: Any,
     totals: Any,
-    tokens: int,
     heads: int,
-    groups: int,
-    width: int,
     threads: int,
 ) -> None:
+    tokens, lines, width = seen.shape
+    groups = lines // heads
     costs = np.zeros(tokens + 1, np.int64)
     for token in range(tokens):
-        costs[token + 1] = costs[token] + heads * (lengths[token] + prefix // 4 + 8)
+        costs[token + 1] = costs[token] + heads * (lengths[token] + shared[token, 2] // 4 + 8)
     longest = lengths.max()
     for thread in prange(threads):
         asked = np.empty((groups, width), np.float32)
@@ -203,8 +202,8 @@ def _seeing(
             cost = costs[token] + (costs[token + 1] - costs[token]) // heads * head
             if cost * threads // costs[tokens] != thread:
                 continue
-            length = lengths[token]
-            keys, values, first = places[token, 0], places[token, 1], places[token, 2] * head
+            length, keys, values, first = lengths[token], places[token, 0], places[token, 1], places[token, 2] * head
+            on_prefix, prefix = shared[token, 0], shared[token, 2]
             for group in range(groups):
                 begin = token * stride + (head * groups + group) * width
                 for at in range(width):
@@ -221,7 +220,7 @@ def _seeing(
                 best = np.float32(-np.inf)
                 for place in range(length):
                     best = _larger(best, weights[group, place])
-                begin = ((head * tokens + token) * groups + group) * prefix
+                begin = shared[token, 1] * head + group * prefix
                 for at in range(begin, begin + prefix):
                     best = _larger(best, _get(on_prefix, at, like) * scale)
                 total = np.float32(0.0)
@@ -242,25 +241,37 @@ def _seeing(
                         told[group, at] += weight * _get(values, begin + at, like)
             for group in range(groups):
                 line = head * groups + group
-                for at in range(width):
-                    if prefix > 0:
+                if prefix > 0:
+                    for at in range(width):
                         seen[token, line, at] = told[group, at]
-                    else:
-                        _put(out, (token * heads * groups + line) * width + at, told[group, at] / totals[token, line], like)
+                else:
+                    share = np.float32(1.0) / totals[token, line]
+                    for at in range(width):
+                        _put(out, (token * lines + line) * width + at, told[group, at] * share, like)
 
 
-def _merging(
-    like: Any, seen: Any, totals: Any, shared: int, out: int, tokens: int, heads: int, groups: int, width: int
-) -> None:
+def _merging(like: Any, seen: Any, totals: Any, told: int, out: int, heads: int) -> None:
+    tokens, lines, width = seen.shape
+    groups = lines // heads
     for token in prange(tokens):
+        for line in range(lines):
+            share = np.float32(1.0) / totals[token, line]
+            begin = ((line // groups * tokens + token) * groups + line % groups) * width
+            to = (token * lines + line) * width
+            for at in range(width):
+                _put(out, to + at, (seen[token, line, at] + _get(told, begin + at, like)) * share, like)
+
+
+def _appending(
+    like: Any, key: int, value: int, stride: int, places: Any, lengths: Any, column: int, heads: int, width: int
+) -> None:
+    for token in range(len(lengths)):
         for head in range(heads):
-            for group in range(groups):
-                line = head * groups + group
-                share = np.float32(1.0) / totals[token, line]
-                begin = ((head * tokens + token) * groups + group) * width
-                to = (token * heads * groups + line) * width
-                for at in range(width):
-                    _put(out, to + at, (seen[token, line, at] + _get(shared, begin + at, like)) * share, like)
+            begin = token * stride + head * width
+            to = places[token, 2] * head + (lengths[token] - 1) * column
+            for at in range(width):
+                _put(places[token, 0], to + at, _get(key, begin + at, like), like)
+                _put(places[token, 1], to + at, _get(value, begin + at, like), like)
 
 
 class _Kernel:
@@ -280,6 +291,7 @@ _gates = _Kernel(_gating)
 _merges = _Kernel(_merging)
 _softmaxes = _compiled(_future_softmax, parallel=True)
 _sees = _compiled(_seeing, parallel=True)
+_appends = _compiled(_appending)
 
 
 def add_norm(
@@ -337,49 +349,72 @@ def future_softmax(scores: torch.Tensor, groups: int, scale: float) -> torch.Ten
     return scores
 
 
-def see(
-    query: torch.Tensor,
-    heads: int,
-    places: np.ndarray,
-    lengths: np.ndarray,
-    column: int,
-    scale: float,
-    prefix: tuple[torch.Tensor, torch.Tensor] | None,
-) -> torch.Tensor:
-    """What each query (N, H·G, D) sees of keys and values of its own, and of a prefix's (H, P, D); (N, H·G, D).
+@dataclass(frozen=True, slots=True)
+class Own:
+    """Where the keys and values are that queries have to themselves.
 
-    ``places`` (N, 3): the addresses of a query's first key and of its first value, and how many numbers the next of the
-    ``heads`` is on; ``lengths`` (N,) how many there are, each ``column`` numbers after the one before.
+    ``places`` (N, 3): the addresses of a query's first key and of its first value, and how many numbers the next head is
+    on. ``lengths`` (N,) are there, each ``column`` numbers after the one before.
     """
-    tokens, lines, width = query.shape
-    like, groups = _LIKE[query.dtype], lines // heads
+
+    places: np.ndarray
+    lengths: np.ndarray
+    column: int
+
+
+@dataclass(slots=True)
+class Seen:
+    """What queries see of their own: ``out`` (N, H·G, D), where they have no prefix; else the weighted values in
+    float32, ``own``, and the ``totals`` (N, H·G) of all weights, which are still to be divided by."""
+
+    out: torch.Tensor
+    own: np.ndarray
+    totals: np.ndarray
+
+    def merge(self, told: torch.Tensor, first: int, last: int) -> None:
+        """Adds what the queries from ``first`` to ``last`` (exclusive) see of a prefix, (H, N·G, D)."""
+        out, tokens = self.out[first:last], last - first
+        given = _LIKE[out.dtype], self.own[first:last], self.totals[first:last], told.data_ptr(), out.data_ptr()
+        _merges(tokens, *given, told.shape[0])
+
+
+def append(key: torch.Tensor, value: torch.Tensor, own: Own) -> None:
+    """Writes the keys and values (N, H, D) of one token per row where the row's last column is."""
+    _, heads, width = key.shape
+    _appends(
+        _LIKE[key.dtype],
+        key.data_ptr(),
+        value.data_ptr(),
+        key.stride(0),
+        own.places,
+        own.lengths,
+        own.column,
+        heads,
+        width,
+    )
+
+
+def see(query: torch.Tensor, heads: int, own: Own, shared: np.ndarray, scale: float) -> Seen:
+    """What each query (N, H·G, D) sees of its own, beside a prefix where it has one.
+
+    ``shared`` (N, 3): the address of a query's products with the prefix's keys, which become its weights in place; how
+    many numbers the next of the ``heads`` is on; and their number, P or 0.
+    """
     out = query.new_empty(query.shape)
-    seen, totals = np.empty((tokens, lines, width), np.float32), np.empty((tokens, lines), np.float32)
-    shared, scores = 0, None
-    if prefix is not None:
-        shared = prefix[0].shape[1]
-        asking = query.view(tokens, heads, groups, width).transpose(0, 1).reshape(heads, -1, width)
-        scores = torch.bmm(asking, prefix[0].transpose(1, 2))
+    own_seen, totals = np.empty(query.shape, np.float32), np.empty(query.shape[:2], np.float32)
     _sees(
-        like,
+        _LIKE[query.dtype],
         query.data_ptr(),
         query.stride(0),
-        places,
-        lengths,
-        column,
-        0 if scores is None else scores.data_ptr(),
+        own.places,
+        own.lengths,
+        own.column,
         shared,
         np.float32(scale),
         out.data_ptr(),
-        seen,
+        own_seen,
         totals,
-        tokens,
         heads,
-        groups,
-        width,
         torch.get_num_threads(),
     )
-    if prefix is not None and scores is not None:
-        told = torch.bmm(scores, prefix[1])
-        _merges(tokens, like, seen, totals, told.data_ptr(), out.data_ptr(), tokens, heads, groups, width)
-    return out
+    return Seen(out, own_seen, totals)

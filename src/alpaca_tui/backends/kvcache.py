@@ -14,6 +14,7 @@ import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from alpaca_tui.backends.block import Block
+from alpaca_tui.backends.kernels import Own, append, can_fuse
 
 T = TypeVar("T")
 
@@ -56,7 +57,6 @@ class Group:
         self.blocks = blocks
         self.spans: list[tuple[Block, int, int]] = []
         """In a step, the blocks, with the first and the last (exclusive) of the group's rows that are theirs."""
-        self._places: tuple[np.ndarray, np.ndarray] | None = None
 
     def __len__(self) -> int:
         return sum(map(len, self.blocks))
@@ -66,17 +66,9 @@ class Group:
         """P."""
         return len(self.prefix) if self.prefix is not None else 0
 
-    def places(self) -> tuple[np.ndarray, np.ndarray]:
-        """In a step, for kernels: per layer the rows' ``Block.places`` (B, 3), and how many columns each row has (B,)."""
-        if self._places is None:
-            places = np.concatenate([block.places() for block in self.blocks], axis=1)
-            self._places = places, np.array([length for block in self.blocks for length in block.lengths])
-        return self._places
-
     def begin_step(self) -> list[torch.Tensor]:
         """Makes room for one token more per row; the positions of these tokens, block by block."""
         self.spans = _spans([(block, len(block)) for block in self.blocks])
-        self._places = None
         return [block.begin_step() + self.shared for block in self.blocks]
 
     def unite(self) -> None:
@@ -100,6 +92,10 @@ class RowCache(Cache):
     def __init__(self, layers: int, groups: list[Group]) -> None:
         super().__init__(layers=[_Layer(self, at) for at in range(layers)])
         self.groups = groups
+        self._places: np.ndarray | None = None
+        self._lengths = np.empty(0, np.int64)
+        self.plan: Any = None
+        """In a step on a CPU, what its layers have in common (``attention_cpu.Plan``)."""
         self.reading = True
         """Whether a pass reads prompts; else it is a step of one token per row."""
         self.spans = _spans([(group, sum(group.blocks[0].lengths)) for group in groups])
@@ -118,11 +114,15 @@ class RowCache(Cache):
     def begin_step(self) -> torch.Tensor:
         """The next pass is a step; the positions (B,) of its tokens."""
         self.reading = False
+        self._places = self.plan = None
         self.spans = _spans([(group, len(group)) for group in self.groups])
         return torch.cat([places for group in self.groups for places in group.begin_step()])
 
     def store(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> None:
         """Takes the keys and values (N, H, D) of a pass's tokens in ``layer``."""
+        if not self.reading and can_fuse(key.dtype, key.device):
+            append(key, value, self.own(layer))
+            return
         for group, first, last in self.spans:
             if self.reading:
                 group.blocks[0].fill(key[first:last], value[first:last])
@@ -130,6 +130,14 @@ class RowCache(Cache):
             for block, begin, end in group.spans:
                 among = slice(first + begin, first + end)
                 block.append(layer, key[among], value[among])
+
+    def own(self, layer: int) -> Own:
+        """In a step on a CPU, where the rows' own columns of ``layer`` are."""
+        blocks = [block for group in self.groups for block in group.blocks]
+        if self._places is None:
+            self._places = np.concatenate([block.places() for block in blocks], axis=1)
+            self._lengths = np.array([length for block in blocks for length in block.lengths])
+        return Own(self._places[layer], self._lengths, blocks[0].width)
 
     def longest(self) -> int:
         """The most own tokens that a row has."""
