@@ -14,7 +14,7 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from alpaca_tui.backends import attention, block
+from alpaca_tui.backends import attention, attention_cpu, block, kernels
 from alpaca_tui.backends.block import Block
 from alpaca_tui.backends.forward import LlamaForward, TransformersForward, is_like_llama
 from alpaca_tui.backends.kvcache import Group, Prefix, RowCache
@@ -74,9 +74,19 @@ def reference(folder: Path, prompt: str, tokens: int) -> str:
         ("Qwen3", {"head_dim": 16}, TransformersForward),
     ],
 )
+@pytest.mark.parametrize("fuses", [True, False])
 def test_every_family_says_what_transformers_makes_it_say(
-    tmp_path: Path, tiny_llama_dir: Path, family: str, more: dict[str, Any], kind: type
+    tmp_path: Path,
+    tiny_llama_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    family: str,
+    more: dict[str, Any],
+    kind: type,
+    fuses: bool,
 ) -> None:
+    """With the CPU's kernels, and by torch's operations as on a GPU."""
+    if not fuses:
+        monkeypatch.setattr(kernels, "can_fuse", lambda dtype, device: False)
     folder = saved(tmp_path, tiny_llama_dir, family, **more)
     backend = LocalBackend(folder, dtype="float32", max_batch=3)
     assert type(backend._decoder.forward) is kind
@@ -227,9 +237,9 @@ def test_the_longest_rows_are_parted_where_that_saves_most(monkeypatch: pytest.M
 @pytest.mark.parametrize("behind", [False, True])
 @pytest.mark.parametrize("lengths", [(7,), (5, 9, 3), (300, 4, 140), (600, 520)])
 def test_prompts_are_read_alike_on_every_device(behind: bool, lengths: tuple[int, ...]) -> None:
-    """The CPU's way and the other one, on the CPU, against attention written out, with two queries to a key."""
+    """The CPU's way and the other one, on the CPU, against attention written out, with three queries to a key."""
     torch.manual_seed(5)
-    tokens, heads, groups, width, shared = sum(lengths), 2, 2, 8, 33
+    tokens, heads, groups, width, shared = sum(lengths), 2, 3, 8, 33
     query = torch.randn(tokens, heads * groups, width, dtype=torch.float64)
     key, value = torch.randn(2, tokens, heads, width, dtype=torch.float64)
     prefix = None
@@ -248,5 +258,8 @@ def test_prompts_are_read_alike_on_every_device(behind: bool, lengths: tuple[int
         own = torch.ones(len(asking), seen_keys.shape[1], dtype=torch.bool).tril(seen_keys.shape[1] - len(asking))
         weights = scores.masked_fill(~own, float("-inf")).softmax(dim=-1)
         expected.append((weights @ seen_values).transpose(0, 1))
-    for way in (attention._read,):
-        torch.testing.assert_close(way(query, key, value, group, 0, 0.3), torch.cat(expected))
+    torch.testing.assert_close(attention._read(query, key, value, group, 0, 0.3), torch.cat(expected))
+    single = prefix and Prefix(prefix.ids, *([each[0].float()] for each in (prefix.keys, prefix.values)))
+    given = (each.float() for each in (query, key, value))
+    found = attention_cpu.read(*given, Group(single, group.blocks), 0, 0.3)
+    torch.testing.assert_close(found.double(), torch.cat(expected), atol=1e-5, rtol=1e-5)

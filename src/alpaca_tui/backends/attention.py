@@ -12,8 +12,7 @@ import torch
 from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from alpaca_tui.backends import attention_cpu
-from alpaca_tui.backends.kernels import can_fuse
+from alpaca_tui.backends import attention_cpu, kernels
 from alpaca_tui.backends.kvcache import Group, RowCache, flat
 
 ATTENTION = "shared_prefix"
@@ -26,7 +25,7 @@ def attend(
 
     ``key`` and ``value`` (N, H, D) are those of the same tokens; the cache holds them already.
     """
-    fused = can_fuse(query.dtype, query.device)
+    fused = kernels.can_fuse(query.dtype, query.device)
     if fused and not cache.reading:
         return attention_cpu.step(query, key.shape[1], cache, layer, scale)
     read = attention_cpu.read if fused else _read

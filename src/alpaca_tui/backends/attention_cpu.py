@@ -57,14 +57,14 @@ def read(
     """Prompts, row after row."""
     rows = list(pairwise(accumulate(group.blocks[0].lengths, initial=0)))
     if group.prefix is None:
-        parts = [(begin, first, min(first + _AT_ONCE, end)) for begin, end in rows for first in range(begin, end, _AT_ONCE)]
+        parts = [
+            (begin, first, min(first + _AT_ONCE, end)) for begin, end in rows for first in range(begin, end, _AT_ONCE)
+        ]
         return torch.cat(
-            [
-                _among(query[first:last], key[begin:last], value[begin:last], scale)
-                for begin, first, last in parts
-            ]
+            [_among(query[first:last], key[begin:last], value[begin:last], scale) for begin, first, last in parts]
         )
     keys, values = group.prefix.keys[layer][0], group.prefix.values[layer][0]
+    key, value = kernels.alike(key, value)
     own, heads = _own_in_prompts(key, value, rows), key.shape[1]
     parts = []
     for first in range(0, len(query), _BEHIND):
@@ -95,7 +95,7 @@ def _by_head(query: torch.Tensor, heads: int) -> torch.Tensor:
 
 def _lines(scores: torch.Tensor, tokens: int) -> np.ndarray:
     """(N, 3): where each of so many tokens finds its part of ``scores`` (H, N·G, P), see ``kernels.see``."""
-    heads, lines, shared = scores.shape
+    _, lines, shared = scores.shape
     found = np.empty((tokens, 3), np.int64)
     found[:, 0] = scores.data_ptr() + np.arange(tokens) * (lines // tokens * shared * scores.itemsize)
     found[:, 1:] = lines * shared, shared

@@ -70,7 +70,7 @@ class Decoder:
                     raise Cancelled
                 free = batch_size - (len(batch.rows) if batch else 0)
                 # Reading a prompt stalls the rows in flight, so newcomers come a few at a time.
-                worthwhile = free >= max(1, batch_size // 6)
+                worthwhile = free >= max(1, batch_size // 4)
                 if batch is not None and worthwhile and not waiting and not asked:
                     waiting.extend(more(free))
                     asked = not waiting

@@ -100,7 +100,7 @@ class LlamaForward:
         if packs:
             model.lm_head = PackedLinear(model.lm_head)
         self._head = model.lm_head
-        self._operations: Any = kernels if kernels.can_fuse(model.dtype, model.device) else operations
+        self._between: Any = kernels if kernels.can_fuse(model.dtype, model.device) else operations
 
     @staticmethod
     def _layer(layer: Any, packs: bool) -> _Layer:
@@ -126,21 +126,20 @@ class LlamaForward:
     def __call__(
         self, tokens: torch.Tensor, positions: torch.Tensor, cache: RowCache, last: torch.Tensor | None = None
     ) -> torch.Tensor:
-        fused = self._operations
-        fused.begin()
+        between = self._between
         hidden, more = F.embedding(tokens, self._embedding), None
-        cos, sin = (angles[0] for angles in self._rotary(hidden, positions[None]))
+        cos, sin = (angles[0].contiguous() for angles in self._rotary(hidden, positions[None]))
         turning = self.heads + self.kv_heads
         for at, layer in enumerate(self._layers):
-            hidden, normed = fused.add_norm(hidden, more, layer.attention_norm, self.eps)
+            hidden, normed = between.add_norm(hidden, more, layer.attention_norm, self.eps)
             states = layer.query_key_value(normed).view(len(tokens), turning + self.kv_heads, -1)
-            fused.turn(states, cos, sin, turning)
+            between.turn(states, cos, sin, turning)
             query, key, value = states.split([self.heads, self.kv_heads, self.kv_heads], dim=1)
             cache.store(at, key, value)
             seen = attend(query, key, value, cache, at, query.shape[-1] ** -0.5)
-            hidden, normed = fused.add_norm(hidden, layer.out(seen.flatten(1)), layer.mlp_norm, self.eps)
-            more = layer.down(fused.gated(layer.gate_up(normed)))
-        hidden, normed = fused.add_norm(hidden, more, self._norm, self.eps)
+            hidden, normed = between.add_norm(hidden, layer.out(seen.flatten(1)), layer.mlp_norm, self.eps)
+            more = layer.down(between.gated(layer.gate_up(normed)))
+        hidden, normed = between.add_norm(hidden, more, self._norm, self.eps)
         logits: torch.Tensor = self._head(normed if last is None else normed[last])
         return logits
 

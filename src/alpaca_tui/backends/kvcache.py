@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+from alpaca_tui.backends import kernels
 from alpaca_tui.backends.block import Block
-from alpaca_tui.backends.kernels import Own, append, can_fuse
+from alpaca_tui.backends.kernels import Own
 
 T = TypeVar("T")
 
@@ -120,8 +121,8 @@ class RowCache(Cache):
 
     def store(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> None:
         """Takes the keys and values (N, H, D) of a pass's tokens in ``layer``."""
-        if not self.reading and can_fuse(key.dtype, key.device):
-            append(key, value, self.own(layer))
+        if not self.reading and kernels.can_fuse(key.dtype, key.device):
+            kernels.append(key, value, self.own(layer))
             return
         for group, first, last in self.spans:
             if self.reading:

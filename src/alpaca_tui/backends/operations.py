@@ -9,10 +9,6 @@ import torch
 from torch.nn import functional as F
 
 
-def begin() -> None:
-    """Before a pass: nothing."""
-
-
 def add_norm(
     hidden: torch.Tensor, more: torch.Tensor | None, weight: torch.Tensor, eps: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
