@@ -1,7 +1,7 @@
 """What a CPU computes between the products with the weights, each in one pass over memory.
 
 Torch does the same in dozens of short operations per layer, each with a call, a buffer and a handing over between
-threads; together they take as long as the products (``benchmarks/kernels.py``). Numbers are read and written in
+threads; together they take as long as the products (``benchmarks/fused.py``). Numbers are read and written in
 bfloat16 or float32 and computed in float32.
 
 Shapes: N tokens, S numbers of a token's hidden state, M numbers inside its perceptron, H key/value heads, G query heads
