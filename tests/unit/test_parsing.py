@@ -274,6 +274,13 @@ class TestOutputFirst:
         assert pairs(parsed)[0][1] == "A" and len(parsed.instances) == 1
         assert parsed.problem == "the last instance was cut by length"
 
+    @pytest.mark.parametrize("end", ["length", "loop", "error"])
+    def test_an_output_that_another_follows_is_whole_however_the_completion_ends(self, end: FinishReason) -> None:
+        """It is the dropped one that was cut or ran in a loop."""
+        parsed = parse_input_first(" a\nOutput: b\nOutput: c\nOutput: to", end, cue=CUE)
+        assert pairs(parsed) == [("a", "b")]
+        assert parsed.problem == "a second output of one example was dropped"
+
     def test_a_torn_only_instance_is_kept_when_fixed(self) -> None:
         fixed = parse_output_first("Class label: A\nInput: lon", "length")
         assert pairs(fixed) == [("lon", "A")]

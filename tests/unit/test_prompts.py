@@ -480,6 +480,8 @@ class TestOptions:
         for stage in ("output_first", "input_first"):
             assert pack.stage(stage).params.max_repeats > 1
             assert pack.stage(stage).faithful_params.max_repeats == 0
+            assert pack.stage(stage).faithful_params.once == ()
+        assert pack.stage("input_first").params.once[0] == "\nOutput:"
 
     def test_faithful_alpaca_numbers_its_requirements_as_published(self) -> None:
         for mode, numbers in (("fixed", "123456789"), ("faithful", "123234567")):

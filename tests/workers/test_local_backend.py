@@ -234,6 +234,35 @@ def test_a_stop_string_may_span_held_back_bytes() -> None:
     assert stream.text == "b"
 
 
+ONCE = ("\nOutput:", "\nInput:", "\nExample ")
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("a\nOutput: b\nOutput: c\nInput: d", "a\nOutput: b"),
+        ("a\nOutput: b\nInput: c\nOutput: d\nExample 3\nOutput: e\nOutput: f", None),
+        ("a\nOutput: b\nExample 2\nOutput: c\nOutput: d", "a\nOutput: b\nExample 2\nOutput: c"),
+        ("a\nOutput: b Output: c", None),
+        ("\nOutput:\nOutput:", "\nOutput:"),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
+def test_a_field_that_an_item_has_once_ends_the_text_at_its_second(text: str, kept: str | None, size: int) -> None:
+    """Wherever tokens part the text; without ``once`` all of it stays."""
+    pieces = [text[at : at + size].encode() for at in range(0, len(text), size)]
+    for once in (ONCE, ()):
+        stream = StreamText(decoder_of(pieces), [], (), once)
+        for token in range(len(pieces)):
+            if stream.push(token):
+                break
+        if once and text.endswith("f"):
+            assert stream.finish() == text[: text.index("\nOutput: f")]
+        else:
+            assert stream.finish() == (kept if once and kept is not None else text)
+        assert stream.stopped_by == (ONCE[0] if stream.stopped else None)
+
+
 def sampler(params: SamplingParams, vocab: int, generated: Sequence[int] = (), seed: int = 0) -> Sampler:
     generator = torch.Generator().manual_seed(seed)
     return Sampler([params], [generator], [generated], torch.device("cpu"), vocab)

@@ -1,4 +1,4 @@
-"""Text from tokens as they come: whole characters only, ended at the first stop string."""
+"""Text from tokens as they come: whole characters only, ended at the first stop string or second field of an item."""
 
 from __future__ import annotations
 
@@ -10,15 +10,27 @@ _PATIENCE = 8  # tokens; a character has at most 4 bytes, more waiting means the
 
 
 class StreamText:
-    """The text of one completion. ``push`` tokens, read ``text``; ``finish`` gives what is left at the end."""
+    """The text of one completion. ``push`` tokens, read ``text``; ``finish`` gives what is left at the end.
 
-    def __init__(self, decode: Callable[[list[int]], str], prompt: Sequence[int], stop: Sequence[str]) -> None:
+    ``stop`` and ``once`` as in ``SamplingParams``.
+    """
+
+    def __init__(
+        self,
+        decode: Callable[[list[int]], str],
+        prompt: Sequence[int],
+        stop: Sequence[str],
+        once: Sequence[str] = (),
+    ) -> None:
         self.text = ""
         self.stopped = False
         self.stopped_by: str | None = None
         self._decode = decode
         self._stop = tuple(stop)
-        self._longest = max((len(word) for word in stop), default=0)
+        self._once = tuple(once)
+        self._longest = max(map(len, (*stop, *once)), default=0)
+        self._had = False  # the field that this item has once
+        self._beyond = 0  # where the last of ``once`` ends
         self._ids = list(prompt[-_CONTEXT:])
         self._start = 0  # decoding begins here: tokens before it can no longer change the text
         self._read = len(self._ids)  # tokens before it are in the text
@@ -49,8 +61,27 @@ class StreamText:
         begin = max(0, len(self.text) - self._longest + 1)
         self.text += piece
         hits = [(hit, word) for word in self._stop if (hit := self.text.find(word, begin)) >= 0]
+        again = self._field_again(begin)
+        if again is not None:
+            hits.append((again, self._once[0]))
         if hits:
             # Of two that begin at one place the longer one says more: "\n16" is a line's begin, "16" is not.
             hit, self.stopped_by = min(hits, key=lambda found: (found[0], -len(found[1])))
             self.text = self.text[:hit]
             self.stopped = True
+
+    def _field_again(self, begin: int) -> int | None:
+        """Where the field begins a second time, of what ends behind ``begin``."""
+        while True:
+            begin = max(begin, self._beyond)
+            found = [(hit, word) for word in self._once if (hit := self.text.find(word, begin)) >= 0]
+            if not found:
+                return None
+            hit, word = min(found)
+            if word != self._once[0]:
+                self._had = False
+            elif self._had:
+                return hit
+            else:
+                self._had = True
+            self._beyond = hit + len(word)

@@ -35,7 +35,7 @@ class Row:
         """Puts the row at its beginning, also after an attempt that ran out of memory."""
         self.ids = []
         self.finish = None
-        self.stream = StreamText(self.decode, self.prompt, self.request.params.stop)
+        self.stream = StreamText(self.decode, self.prompt, self.request.params.stop, self.request.params.once)
         self.loop = LoopWatch(self.request.params.max_repeats)
         self.generator = torch.Generator().manual_seed(self.request.seed % 2**63)
         self.started = time.monotonic()

@@ -22,6 +22,7 @@ _Temperature = Annotated[float, Field(ge=0, le=5)]
 _TopP = Annotated[float, Field(gt=0, le=1)]
 _Penalty = Annotated[float, Field(ge=-2, le=2)]
 _Tokens = Annotated[int, Field(ge=1, le=32768)]
+_Once = Annotated[list[_Text], Field(max_length=8)]
 _Repeats = Annotated[int, Field(ge=0, le=64)]
 
 
@@ -53,6 +54,7 @@ class FaithfulTable(_Strict):
     max_new_tokens: _Tokens | None = None
     stop: _Stops | None = None
     max_repeats: _Repeats | None = None
+    once: _Once | None = None
     template: _Text | None = None
     """Another prompt."""
 
@@ -60,9 +62,10 @@ class FaithfulTable(_Strict):
 class StageTable(_Strict):
     """What every stage has: a template, how to draw, and where the numbers come from.
 
-    ``max_repeats`` ends a completion that says one phrase so often in a row (0: never; in mode ``faithful`` only if
-    its table says so). In a stop, ``{last}`` and ``{after}`` are the numbers of the list's last item and of the one
-    after it, ``{beyond}`` that of the first instance too many.
+    ``max_repeats`` ends a completion that says one phrase so often in a row (0: never). ``once`` ends one where a field
+    begins a second time (the first string) before another item has begun (the others). In mode ``faithful`` both do so
+    only if its table says so. In a stop, ``{last}`` and ``{after}`` are the numbers of the list's last item and of the
+    one after it, ``{beyond}`` that of the first instance too many.
     """
 
     template: _Text
@@ -72,6 +75,7 @@ class StageTable(_Strict):
     max_new_tokens: _Tokens
     stop: _Stops = []
     max_repeats: _Repeats = 0
+    once: _Once = []
     source: _Text
     faithful: FaithfulTable = FaithfulTable()
 
@@ -84,6 +88,7 @@ class StageTable(_Strict):
             self.max_new_tokens,
             self.stops(),
             self.max_repeats,
+            tuple(self.once),
         )
 
     def stops(self) -> tuple[str, ...]:
@@ -92,7 +97,7 @@ class StageTable(_Strict):
 
     def faithful_params(self) -> SamplingParams:
         """The same with the ``faithful`` table laid over it."""
-        values = {"max_repeats": 0} | self.faithful.model_dump(exclude_none=True)
+        values: dict[str, Any] = {"max_repeats": 0, "once": []} | self.faithful.model_dump(exclude_none=True)
         merged = self.model_copy(update=values)
         return merged.params()
 

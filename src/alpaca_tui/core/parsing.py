@@ -122,6 +122,8 @@ class _Draft:
 
     input: str = ""
     output: str | None = None
+    closed: bool = False
+    """Something that is dropped follows the output, which is whole then, however the completion ended."""
 
 
 @dataclass(slots=True)
@@ -276,6 +278,7 @@ def _pairs(fields: list[tuple[str, str]], notes: list[str]) -> list[_Draft]:
         elif draft.output is None:
             draft.output = value
         else:
+            draft.closed = True
             notes.append("a second output of one example was dropped")
     return drafts
 
@@ -317,7 +320,7 @@ def _reference_examples(text: str) -> tuple[list[_Draft], list[str]]:
 
 def _without_torn(drafts: list[_Draft], notes: list[str], finish_reason: FinishReason, mode: Mode) -> list[_Draft]:
     """The drafts without the last one where it is torn; a torn one that is the only one stays, and is noted."""
-    if finish_reason not in TORN or not drafts:
+    if finish_reason not in TORN or not drafts or drafts[-1].closed:
         return drafts
     if finish_reason == "length" and mode == "fixed" and not any(_is_whole(draft) for draft in drafts[:-1]):
         notes.append("the only instance was cut by length")

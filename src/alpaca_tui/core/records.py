@@ -44,6 +44,8 @@ class SamplingParams:
     """How a completion is drawn. ``temperature`` 0 is greedy; ``stop`` strings end it and are not part of the text.
 
     ``max_repeats`` ends a completion whose tail is one phrase said that often in a row (``core.looping``); 0: never.
+    ``once`` ends it where an item's field begins a second time: the first string begins the field, each of the others
+    another item. What follows a second output is of no use. Backends that stream from a server may leave both out.
     """
 
     temperature: float = 0.0
@@ -52,6 +54,7 @@ class SamplingParams:
     max_new_tokens: int = 256
     stop: tuple[str, ...] = ()
     max_repeats: int = 0
+    once: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
