@@ -105,6 +105,10 @@ def test_layers_that_cannot_be_joined_go_through_transformers(tiny_llama_dir: Pa
     model.model.layers[1].self_attn.k_proj.bias = torch.nn.Parameter(torch.zeros(32))
     assert not is_like_llama(model), "a bias beside none"
     model.model.layers[1].self_attn.k_proj.bias = None
+    model.config.rope_parameters["partial_rotary_factor"] = 0.5
+    assert not is_like_llama(model), "heads of which only a part is turned"
+    del model.config.rope_parameters["partial_rotary_factor"]
+    assert is_like_llama(model)
     model.model.layers[0].mlp.up_proj = torch.nn.Identity()
     assert not is_like_llama(model), "no plain linear layer"
 

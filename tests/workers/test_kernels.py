@@ -55,6 +55,12 @@ def test_heads_are_turned_by_their_places(dtype: torch.dtype, tokens: int) -> No
     assert not torch.equal(found[:, :3], states[:, :3])
 
 
+def test_angles_that_do_not_fit_are_refused() -> None:
+    """A kernel would read beyond them."""
+    with pytest.raises(ValueError, match=r"\(3, 8\) angles for 3 tokens of 16 elements a head"):
+        kernels.turn(torch.randn(3, 5, 16), torch.randn(3, 8), torch.randn(3, 8), 3)
+
+
 @pytest.mark.parametrize("tokens", [1, 64, 65, 200])
 def test_gates_open_and_close(dtype: torch.dtype, threads: int, tokens: int) -> None:
     both = (torch.randn(tokens, 2 * 19) * 6).to(dtype)

@@ -151,6 +151,8 @@ def is_like_llama(model: Any) -> bool:
         return False
     if (getattr(config, "head_dim", None) or 0) % 2:
         return False
+    if (getattr(config, "rope_parameters", None) or {}).get("partial_rotary_factor", 1) != 1:
+        return False
     for layer in model.model.layers:
         for parent, names in (
             (layer.self_attn, ("q_proj", "k_proj", "v_proj")),

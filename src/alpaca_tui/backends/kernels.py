@@ -54,6 +54,8 @@ def turn(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, heads: int)
     """Turns the first ``heads`` heads of ``states`` (N, heads and more, D) in place by the angles (N, D) of rotary
     positions: a head's halves (a, b) become (a·cos - b·sin, b·cos + a·sin)."""
     tokens, _, width = states.shape
+    if cos.shape != (tokens, width) or sin.shape != cos.shape:
+        raise ValueError(f"{tuple(cos.shape)} angles for {tokens} tokens of {width} elements a head")
     angles = cos.data_ptr(), sin.data_ptr()
     compiled.turn(_LIKE[states.dtype], states.data_ptr(), states.stride(0), *angles, tokens, heads, width)
 
