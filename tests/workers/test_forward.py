@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
 from alpaca_tui.backends import attention, attention_cpu, block, kernels
 from alpaca_tui.backends.block import Block
@@ -20,47 +19,13 @@ from alpaca_tui.backends.forward import LlamaForward, TransformersForward, is_li
 from alpaca_tui.backends.kvcache import Group, Prefix, RowCache
 from alpaca_tui.backends.local import LocalBackend
 from alpaca_tui.core.records import Request, SamplingParams
+from random_models import greedy_reference, save_random
 
 HEAD = "Come up with a series of tasks:\n" + "".join(
     f"Task {at}: Write about the number {at}.\n" for at in range(1, 12)
 )
 PROMPTS = [HEAD + "Task 12:", HEAD + "Task 12: Give three", "Once upon a time", HEAD + "Task 12: Why is the sky blue?"]
 LIMITS = (60, 5, 33, 12)
-
-
-def saved(folder: Path, tokenizer_from: Path, family: str, **more: Any) -> Path:
-    """A random model of two layers, four heads and two for keys and values."""
-    torch.manual_seed(2)
-    config = getattr(transformers, f"{family}Config")(
-        vocab_size=49_152,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=1024,
-        bos_token_id=1,
-        eos_token_id=2,
-        initializer_range=0.3,
-        **more,
-    )
-    model = getattr(transformers, f"{family}ForCausalLM")(config)
-    for name, weight in model.named_parameters():
-        if name.endswith("bias"):
-            torch.nn.init.normal_(weight)
-    model.save_pretrained(folder)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        (folder / name).write_bytes((tokenizer_from / name).read_bytes())
-    return folder
-
-
-def reference(folder: Path, prompt: str, tokens: int) -> str:
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    encoded = tokenizer(prompt, return_tensors="pt")
-    with torch.inference_mode():
-        ids = model.generate(**encoded, do_sample=False, max_new_tokens=tokens)[0]
-    return str(tokenizer.decode(ids[encoded["input_ids"].shape[1] :], skip_special_tokens=True))
 
 
 @pytest.mark.parametrize(
@@ -87,14 +52,14 @@ def test_every_family_says_what_transformers_makes_it_say(
     """With the CPU's kernels, and by torch's operations as on a GPU."""
     if not fuses:
         monkeypatch.setattr(kernels, "can_fuse", lambda dtype, device: False)
-    folder = saved(tmp_path, tiny_llama_dir, family, **more)
+    folder = save_random(tmp_path, tiny_llama_dir, family, seed=2, **more)
     backend = LocalBackend(folder, dtype="float32", max_batch=3)
     assert type(backend._decoder.forward) is kind
     requests = [
         Request(prompt, SamplingParams(temperature=0.0, max_new_tokens=limit), 0)
         for prompt, limit in zip(PROMPTS, LIMITS, strict=True)
     ]
-    expected = [reference(folder, prompt, limit) for prompt, limit in zip(PROMPTS, LIMITS, strict=True)]
+    expected = [greedy_reference(folder, prompt, limit) for prompt, limit in zip(PROMPTS, LIMITS, strict=True)]
     assert [completion.text for completion in backend.complete(requests)] == expected
     assert [backend.complete([request])[0].text for request in requests] == expected
 

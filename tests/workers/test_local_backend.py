@@ -19,6 +19,7 @@ from alpaca_tui.backends.logits import Sampler, full_draw, nucleus_draw
 from alpaca_tui.backends.prefixes import common_prefix
 from alpaca_tui.core.errors import AlpacaError, Cancelled, UsageError
 from alpaca_tui.core.records import Completion, Request, SamplingParams
+from random_models import greedy_reference, save_random
 
 SHARED = "Come up with a series of tasks:\n" + "".join(
     f"Task {number}: Write one line about the number {number}.\n" for number in range(1, 9)
@@ -36,16 +37,6 @@ def texts(backend: LocalBackend, prompts: Sequence[str], params: SamplingParams)
     return [completion.text for completion in backend.complete(requests)]
 
 
-def reference(folder: Path, prompt: str, tokens: int) -> str:
-    """What transformers itself generates greedily, one prompt at a time, in fp32."""
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    encoded = tokenizer(prompt, return_tensors="pt")
-    with torch.inference_mode():
-        ids = model.generate(**encoded, do_sample=False, max_new_tokens=tokens)[0]
-    return tokenizer.decode(ids[encoded["input_ids"].shape[1] :], skip_special_tokens=True)
-
-
 @pytest.fixture(scope="module")
 def tiny(tiny_llama_dir: Path) -> LocalBackend:
     return LocalBackend(tiny_llama_dir, dtype="float32", max_batch=8)
@@ -53,7 +44,7 @@ def tiny(tiny_llama_dir: Path) -> LocalBackend:
 
 @pytest.fixture(scope="module")
 def tiny_expected(tiny_llama_dir: Path) -> list[str]:
-    return [reference(tiny_llama_dir, prompt, 24) for prompt in PROMPTS]
+    return [greedy_reference(tiny_llama_dir, prompt, 24) for prompt in PROMPTS]
 
 
 @pytest.mark.parametrize("share_prefix", [True, False])
@@ -72,7 +63,9 @@ def test_greedy_text_is_that_of_transformers(
 def test_the_embedded_model_says_what_transformers_makes_it_say(embedded_model_dir: Path) -> None:
     backend = LocalBackend(embedded_model_dir, dtype="float32", max_batch=4)
     prompts = PROMPTS[1:4]
-    assert texts(backend, prompts, greedy(12)) == [reference(embedded_model_dir, prompt, 12) for prompt in prompts]
+    assert texts(backend, prompts, greedy(12)) == [
+        greedy_reference(embedded_model_dir, prompt, 12) for prompt in prompts
+    ]
     assert texts(backend, [PROMPTS[5]], greedy(3))[0].startswith(" Paris")
 
 
@@ -525,10 +518,12 @@ def test_an_adapter_is_merged(tiny_llama_dir: Path, tmp_path: Path) -> None:
     backend = LocalBackend(tiny_llama_dir, dtype="float32", adapter=tmp_path / "adapter")
     assert backend.name == "adapter"
     tuned.merge_and_unload().save_pretrained(tmp_path / "merged")
-    assert texts(backend, PROMPTS[:2], greedy(12)) != [reference(tiny_llama_dir, prompt, 12) for prompt in PROMPTS[:2]]
+    assert texts(backend, PROMPTS[:2], greedy(12)) != [
+        greedy_reference(tiny_llama_dir, prompt, 12) for prompt in PROMPTS[:2]
+    ]
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (tmp_path / "merged" / name).write_bytes((tiny_llama_dir / name).read_bytes())
-    expected = [reference(tmp_path / "merged", prompt, 12) for prompt in PROMPTS[:2]]
+    expected = [greedy_reference(tmp_path / "merged", prompt, 12) for prompt in PROMPTS[:2]]
     assert texts(backend, PROMPTS[:2], greedy(12)) == expected
 
 
@@ -564,29 +559,12 @@ def test_the_type_on_a_cpu_follows_its_flags(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_sliding_window_bounds_the_context(tmp_path: Path, tiny_llama_dir: Path) -> None:
     """Within the window, windowed attention is whole attention: the same text as transformers' own."""
-    from transformers import MistralConfig, MistralForCausalLM
 
-    torch.manual_seed(1)
-    config = MistralConfig(
-        vocab_size=49_152,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        sliding_window=160,
-        bos_token_id=1,
-        eos_token_id=2,
-        initializer_range=0.3,
-    )
-    MistralForCausalLM(config).save_pretrained(tmp_path)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        (tmp_path / name).write_bytes((tiny_llama_dir / name).read_bytes())
+    save_random(tmp_path, tiny_llama_dir, "Mistral", seed=1, sliding_window=160)
     backend = LocalBackend(tmp_path, dtype="float32")
     assert backend.context_length == 160
     prompts = [" ".join(SHARED.split()[:40]) + end for end in (" one", " and two")]
-    assert texts(backend, prompts, greedy(10)) == [reference(tmp_path, prompt, 10) for prompt in prompts]
+    assert texts(backend, prompts, greedy(10)) == [greedy_reference(tmp_path, prompt, 10) for prompt in prompts]
 
 
 def test_a_directory_that_cannot_be_loaded_is_one_sentence(tmp_path: Path) -> None:
