@@ -39,6 +39,8 @@ def ready(model: Any) -> Forward:
     """The fastest way through ``model``, which is on its device already and is not trained any more."""
     own = is_like_llama(model)
     packs = can_pack(model.dtype, model.device)
+    if kernels.can_fuse(model.dtype, model.device):
+        kernels.prepare(model.dtype)
     if own:
         return LlamaForward(model, packs)
     if packs:

@@ -27,6 +27,22 @@ def can_fuse(dtype: torch.dtype, device: torch.device) -> bool:
     return device.type == "cpu" and dtype in _LIKE
 
 
+def prepare(dtype: torch.dtype) -> None:
+    """Calls every kernel once: what was never compiled on this machine takes seconds here and not in the first pass."""
+    states = torch.zeros(_ALONE + 1, 3, 2, dtype=dtype)
+    tokens, (query, key, value) = len(states), states.split(1, dim=1)
+    for some in (states[:1].flatten(1), states.flatten(1)):
+        add_norm(some, None, some[0], 1e-6)
+        gated(some)
+    turn(states, states[:, 0].contiguous(), states[:, 0].contiguous(), 1)
+    future_softmax(torch.zeros(1, 1, 1, dtype=dtype), 1, 1.0)
+    far = np.arange(tokens) * key.stride(0) * key.itemsize
+    places = np.stack([key.data_ptr() + far, value.data_ptr() + far, np.full(tokens, 2)], axis=1)
+    own = Own(places, np.ones(tokens, np.int64), 2)
+    append(key, value, own)
+    see(query, 1, own, np.zeros((tokens, 3), np.int64), 1.0).merge(torch.zeros(1, tokens, 2, dtype=dtype), 0, tokens)
+
+
 def _threads() -> int:
     """As many as torch has, which on Linux are the same ones: both run on GNU's OpenMP."""
     threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
