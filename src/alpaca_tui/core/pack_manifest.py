@@ -22,7 +22,6 @@ _Temperature = Annotated[float, Field(ge=0, le=5)]
 _TopP = Annotated[float, Field(gt=0, le=1)]
 _Penalty = Annotated[float, Field(ge=-2, le=2)]
 _Tokens = Annotated[int, Field(ge=1, le=32768)]
-_Once = Annotated[list[_Text], Field(max_length=8)]
 _Repeats = Annotated[int, Field(ge=0, le=64)]
 
 
@@ -54,7 +53,7 @@ class FaithfulTable(_Strict):
     max_new_tokens: _Tokens | None = None
     stop: _Stops | None = None
     max_repeats: _Repeats | None = None
-    once: _Once | None = None
+    once: _Stops | None = None
     template: _Text | None = None
     """Another prompt."""
 
@@ -75,7 +74,7 @@ class StageTable(_Strict):
     max_new_tokens: _Tokens
     stop: _Stops = []
     max_repeats: _Repeats = 0
-    once: _Once = []
+    once: _Stops = []
     source: _Text
     faithful: FaithfulTable = FaithfulTable()
 
