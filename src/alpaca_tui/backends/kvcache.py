@@ -93,8 +93,7 @@ class RowCache(Cache):
     def __init__(self, layers: int, groups: list[Group]) -> None:
         super().__init__(layers=[_Layer(self, at) for at in range(layers)])
         self.groups = groups
-        self._places: np.ndarray | None = None
-        self._lengths = np.empty(0, np.int64)
+        self._own: list[Own] = []
         self.plan: Any = None
         """In a step on a CPU, what its layers have in common (``attention_cpu.Plan``)."""
         self.reading = True
@@ -115,7 +114,7 @@ class RowCache(Cache):
     def begin_step(self) -> torch.Tensor:
         """The next pass is a step; the positions (B,) of its tokens."""
         self.reading = False
-        self._places = self.plan = None
+        self._own, self.plan = [], None
         self.spans = _spans([(group, len(group)) for group in self.groups])
         return torch.cat([places for group in self.groups for places in group.begin_step()])
 
@@ -134,11 +133,12 @@ class RowCache(Cache):
 
     def own(self, layer: int) -> Own:
         """In a step on a CPU, where the rows' own columns of ``layer`` are."""
-        blocks = [block for group in self.groups for block in group.blocks]
-        if self._places is None:
-            self._places = np.concatenate([block.places() for block in blocks], axis=1)
-            self._lengths = np.array([length for block in blocks for length in block.lengths])
-        return Own(self._places[layer], self._lengths, blocks[0].width)
+        if not self._own:
+            blocks = [block for group in self.groups for block in group.blocks]
+            lengths = np.array([length for block in blocks for length in block.lengths])
+            places = np.concatenate([block.places() for block in blocks], axis=1)
+            self._own = [Own(of_layer, lengths, blocks[0].width) for of_layer in places]
+        return self._own[layer]
 
     def longest(self) -> int:
         """The most own tokens that a row has."""
