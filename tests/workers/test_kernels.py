@@ -48,8 +48,8 @@ def test_heads_are_turned_by_their_places(dtype: torch.dtype, tokens: int) -> No
     states = torch.randn(tokens, 5, 16).to(dtype)
     angle = torch.rand(tokens, 8).repeat(1, 2) * 6
     expected, found = states.clone(), states.clone()
-    for way, turned in ((operations, expected), (kernels, found)):
-        way.turn(turned, angle.cos().to(dtype), angle.sin().to(dtype), 3)  # type: ignore[attr-defined]
+    for turn, turned in ((operations.turn, expected), (kernels.turn, found)):
+        turn(turned, angle.cos().to(dtype), angle.sin().to(dtype), 3)
     torch.testing.assert_close(found, expected, **CLOSE[dtype])
     assert torch.equal(found[:, 3:], states[:, 3:]), "values are not turned"
     assert not torch.equal(found[:, :3], states[:, :3])
@@ -65,7 +65,10 @@ def test_angles_that_do_not_fit_are_refused() -> None:
 def test_gates_open_and_close(dtype: torch.dtype, threads: int, tokens: int) -> None:
     both = (torch.randn(tokens, 2 * 19) * 6).to(dtype)
     both[0, :4] = torch.tensor([500.0, -500.0, 0.0, -90.0])
-    torch.testing.assert_close(kernels.gated(both), operations.gated(both.clone()), **CLOSE[dtype])
+    found = kernels.gated(both)
+    torch.testing.assert_close(found, operations.gated(both.clone()), **CLOSE[dtype])
+    assert found[0, 0] == both[0, 0] * both[0, 19], "wide open"
+    assert (found[0, 1:3].abs() < 1e-30).all(), "shut, and nothing to let through"
 
 
 @pytest.mark.parametrize(("queries", "keys"), [(1, 1), (5, 5), (3, 40), (70, 70)])
@@ -120,6 +123,7 @@ def test_a_step_sees_prefixes_and_own_columns(dtype: torch.dtype, threads: int, 
                 if prefix is not None:
                     keys = torch.cat([prefix.keys[layer][0], keys], dim=1)
                     values = torch.cat([prefix.values[layer][0], values], dim=1)
+                assert found.dtype == dtype
                 torch.testing.assert_close(found[at].float(), attended(query[at], keys, values, scale), **CLOSE[dtype])
 
 
